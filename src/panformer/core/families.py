@@ -1,0 +1,172 @@
+"""What each family of parts promises. B rows, T tokens, D width, H heads, P coordinates per token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .layout import Layout
+from .part import Config, Part
+from .score import Score
+from .shared import Shared
+from .state import State
+
+Branch = Callable[[Tensor], Tensor]  # one sublayer, layout and side channel already bound
+
+
+class Mixer(Part):
+    """Moves information between tokens: one function in three equal forms (whole, chunk, step).
+
+    Built with (config, width). Padding may hold anything, NaN too, and must not matter.
+    """
+
+    family = "mixers"
+    causal: bool = False  # whether this instance looks only back
+    streams: ClassVar[bool] = True  # whether causal instances have start/chunk/step
+    lattice: ClassVar[bool] = False  # whether it needs Layout.grid
+    positions: ClassVar[frozenset[str]] = frozenset()  # kinds of Position it can use: rotate, bias
+    gives: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()  # names without which it cannot run (encoder memory)
+    growth: str = "n"  # cost against length: "n", "n log n" or "n^2"
+
+    def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
+        """(B, T, D) -> (B, T, D). Values at padding are unspecified but finite."""
+        raise NotImplementedError
+
+    def start(self, batch: int, like: Tensor) -> State:
+        """The empty state, in the dtype and on the device of `like`."""
+        raise NotImplementedError(f"{self.use()} has no streaming form")
+
+    def chunk(self, x: Tensor, at: Layout, state: State, shared: Shared | None = None) -> tuple[Tensor, State]:
+        """The next tokens, any number of them; each row holds one sequence, padding anywhere."""
+        raise NotImplementedError(f"{self.use()} has no streaming form")
+
+    def step(self, x: Tensor, at: Layout, state: State, shared: Shared | None = None) -> tuple[Tensor, State]:
+        """One token per row."""
+        return self.chunk(x, at, state, shared)
+
+
+class Channel(Part):
+    """Works on each token alone: (B, T, D) -> (B, T, D). Built with (config, width)."""
+
+    family = "channels"
+
+    def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
+        raise NotImplementedError
+
+
+class Norm(Part):
+    """Normalises hidden vectors: (B, T, D) -> (B, T, D). Built with (config, width).
+
+    `pointwise` says that each token is normalised alone, which streaming needs.
+    """
+
+    family = "norms"
+    pointwise: ClassVar[bool] = True
+
+    def forward(self, x: Tensor, at: Layout) -> Tensor:
+        raise NotImplementedError
+
+
+class Residual(Part):
+    """Joins the sublayers of one layer and owns their norms. Built with (config, width, norm, branches)."""
+
+    family = "residuals"
+    final: ClassVar[bool] = True  # whether the trunk needs a norm after the last layer
+
+    def __init__(self, config: Config, width: int, norm: Config, branches: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch]) -> Tensor:
+        raise NotImplementedError
+
+
+class Position(Part):
+    """Says where tokens sit. Built with (config, heads, size): size is the head width, or the model width
+    with one head for added vectors.
+
+    `kind` names the hook a part fills: "add" (vectors at the input), "rotate" (queries and keys),
+    "bias" (a score term) or "none".
+    """
+
+    family = "positions"
+    kind: ClassVar[str]
+
+    def add(self, x: Tensor, at: Layout) -> Tensor:
+        """(B, T, D) with position vectors added."""
+        return x
+
+    def rotate(self, x: Tensor, at: Layout) -> Tensor:
+        """Queries or keys (B, H, T, size), turned by their position."""
+        return x
+
+    def bias(self) -> Score | None:
+        """An additive score term, with its parameters as they are now."""
+        return None
+
+
+class Embed(Part):
+    """Raw input -> hidden vectors and their layout. Built with (config, width).
+
+    `reads` is the kind of raw input: "tokens" (B, T) int, "values" (B, T, C) float, "image" (B, C, H, W).
+    Raw padding may hold anything; hidden padding is zero.
+    """
+
+    family = "embeds"
+    reads: ClassVar[str]
+
+    def forward(self, raw: Tensor, at: Layout | None = None) -> tuple[Tensor, Layout]:
+        raise NotImplementedError
+
+
+class Head(Part):
+    """Hidden vectors -> task output. Built with (config, width).
+
+    Heads per sequence answer (N, ...), one row per sequence in batch order; heads per token (B, T, ...).
+    `tied` is the embedding table of the model, given to heads that share it.
+    """
+
+    family = "heads"
+    ties: ClassVar[bool] = False
+
+    def forward(self, x: Tensor, at: Layout, tied: Tensor | None = None) -> Tensor:
+        raise NotImplementedError
+
+
+class Objective(Part):
+    """What training minimises. Built with (config)."""
+
+    family = "objectives"
+
+    def corrupt(self, raw: Any, at: Layout, rng: torch.Generator) -> tuple[Any, Any]:
+        """(what the model reads, what it must answer), from one batch of raw input."""
+        raise NotImplementedError
+
+    def loss(self, out: Tensor, target: Any) -> Mapping[str, Tensor]:
+        """Named scalars; "loss" is the one to minimise."""
+        raise NotImplementedError
+
+
+class Reducer(Part):
+    """Changes how many tokens there are: (B, T, D), Layout -> (B, T', D'), Layout'.
+
+    Built with (config, width, width after).
+    """
+
+    family = "reducers"
+
+    def forward(self, x: Tensor, at: Layout) -> tuple[Tensor, Layout]:
+        raise NotImplementedError
+
+
+def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
+    """A linear map with weights of variance 1/inputs and no offset at the start."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.normal_(layer.weight, std=inputs**-0.5)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,227 @@
+"""Where each token sits: which sequence it belongs to, and at which coordinates.
+
+One type serves dense, padded and packed batches. Every mixer reads the layout instead of a mask,
+so what is true of one batch form is true of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Positions of B rows of T tokens.
+
+    seg    (B, T) int64     sequence id within the row, rising from 0; -1 marks padding
+    pos    (B, T, P) int64  coordinates within the sequence: text 1, image 2 (row, column), video 3
+    grid   lattice sizes, when every row holds one full lattice in raster order
+    full   True only where it is known that every row is one sequence without padding;
+           it lets an operator skip masks and never changes a result
+    """
+
+    seg: Tensor
+    pos: Tensor
+    grid: tuple[int, ...] | None = None
+    full: bool = False
+    _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    # ---- constructors
+
+    @classmethod
+    def dense(cls, batch: int, length: int, start: int = 0, device: torch.device | str | None = None) -> Layout:
+        """B full sequences of equal length; `start` is the position of the first token."""
+        pos = torch.arange(start, start + length, device=device).expand(batch, length)[..., None]
+        seg = torch.zeros(1, 1, dtype=torch.int64, device=device).expand(batch, length)
+        return cls(seg, pos, full=True)
+
+    @classmethod
+    def padded(cls, lengths: Sequence[int] | Tensor, size: int | None = None, side: str = "right") -> Layout:
+        """One sequence per row, padded to `size` (the longest by default) on the `right` or `left`."""
+        n = torch.as_tensor(lengths, dtype=torch.int64)
+        if n.dim() != 1 or n.numel() == 0 or bool((n < 1).any()):
+            raise InputError(f"lengths must be a non-empty list of positive integers, got {n.tolist()}")
+        longest = int(n.max())
+        size = longest if size is None else size
+        if longest > size:
+            raise InputError(f"a sequence of length {longest} does not fit a batch of length {size}")
+        if side not in ("right", "left"):
+            raise InputError(f"side must be 'right' or 'left', got {side!r}")
+        where = torch.arange(size, device=n.device)[None]
+        pos = where - (size - n)[:, None] if side == "left" else where.expand(len(n), size)
+        valid = (pos >= 0) & (pos < n[:, None])
+        seg = torch.where(valid, 0, -1)
+        return cls(seg, torch.where(valid, pos, 0)[..., None], full=bool((n == size).all()))
+
+    @classmethod
+    def packed(cls, lengths: Sequence[int], device: torch.device | str | None = None) -> Layout:
+        """All sequences one after the other in a single row, no padding."""
+        n = [int(i) for i in lengths]
+        if not n or min(n) < 1:
+            raise InputError(f"lengths must be a non-empty list of positive integers, got {n}")
+        seg = torch.repeat_interleave(torch.arange(len(n)), torch.tensor(n)).to(device)
+        pos = torch.cat([torch.arange(i) for i in n]).to(device)
+        return cls(seg[None], pos[None, :, None], full=len(n) == 1)
+
+    @classmethod
+    def lattice(cls, batch: int, grid: tuple[int, ...], device: torch.device | str | None = None) -> Layout:
+        """B full lattices in raster order; coordinates count cells along each axis."""
+        axes = torch.meshgrid(*(torch.arange(g, device=device) for g in grid), indexing="ij")
+        pos = torch.stack([a.flatten() for a in axes], -1)
+        seg = torch.zeros(1, 1, dtype=torch.int64, device=device).expand(batch, len(pos))
+        return cls(seg, pos.expand(batch, *pos.shape), tuple(grid), full=True)
+
+    # ---- derived facts, computed once
+
+    def derive(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Remember a parameter-free fact about this layout (a mask, an index, rotation angles)."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
+
+    @property
+    def batch(self) -> int:
+        return self.seg.shape[0]
+
+    @property
+    def length(self) -> int:
+        return self.seg.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.seg.device
+
+    @property
+    def valid(self) -> Tensor:
+        """(B, T) bool, False at padding."""
+        return self.derive("valid", lambda: self.seg >= 0)
+
+    @property
+    def starts(self) -> Tensor:
+        """(B, T) bool, True at the first token of every sequence."""
+
+        def make() -> Tensor:
+            before = F.pad(self.seg, (1, 0), value=-2)[:, :-1]
+            return (self.seg != before) & self.valid
+
+        return self.derive("starts", make)
+
+    @property
+    def ordinal(self) -> Tensor:
+        """(B, T) int64: which sequence of the whole batch a token belongs to; -1 at padding."""
+
+        def make() -> Tensor:
+            if self.full:
+                return torch.arange(self.batch, device=self.device)[:, None].expand(self.batch, self.length)
+            flat = self.starts.flatten().long().cumsum(0).view_as(self.seg) - 1
+            return torch.where(self.valid, flat, -1)
+
+        return self.derive("ordinal", make)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(N,) int64, tokens of every sequence, rows first, then order within the row."""
+
+        def make() -> Tensor:
+            if self.full:
+                return torch.full((self.batch,), self.length, device=self.device)
+            return torch.bincount(self.ordinal[self.valid])
+
+        return self.derive("lengths", make)
+
+    @property
+    def sequences(self) -> int:
+        """N, the number of sequences in the batch."""
+        return self.batch if self.full else len(self.lengths)
+
+    @property
+    def cu_seqlens(self) -> Tensor:
+        """(N + 1,) int32 borders of the sequences in the batch without its padding."""
+        return self.derive("cu_seqlens", lambda: F.pad(self.lengths.cumsum(0), (1, 0)).to(torch.int32))
+
+    @property
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """One row per sequence: (N, L) index into the B*T flattened tokens, (N, L) bool which are real."""
+
+        def make() -> tuple[Tensor, Tensor]:
+            longest = int(self.lengths.max())
+            real = torch.arange(longest, device=self.device)[None] < self.lengths[:, None]
+            index = torch.zeros(self.sequences, longest, dtype=torch.int64, device=self.device)
+            index[real] = self.valid.flatten().nonzero()[:, 0]
+            return index, real
+
+        return self.derive("rows", make)
+
+    # ---- moving between forms
+
+    def clean(self, x: Tensor) -> Tensor:
+        """x with zeros at padding, whatever stood there (NaN too). x (B, T, ...)."""
+        if self.full:
+            return x
+        return torch.where(self.valid.view(*self.seg.shape, *[1] * (x.dim() - 2)), x, x.new_zeros(()))
+
+    def to_rows(self, x: Tensor) -> Tensor:
+        """(B, T, ...) -> (N, L, ...): one right-padded row per sequence, zeros at padding."""
+        if self.full:
+            return x
+        index, real = self.rows
+        out = x.flatten(0, 1)[index]
+        return torch.where(real.view(*real.shape, *[1] * (x.dim() - 2)), out, out.new_zeros(()))
+
+    def from_rows(self, rows: Tensor) -> Tensor:
+        """(N, L, ...) -> (B, T, ...): the inverse of `to_rows`, zeros at padding."""
+        if self.full:
+            return rows
+        index, real = self.rows
+        out = rows.new_zeros(self.batch * self.length, *rows.shape[2:])
+        out = out.index_copy(0, index[real], rows[real])
+        return out.view(self.batch, self.length, *rows.shape[2:])
+
+    def as_rows(self) -> Layout:
+        """The layout of `to_rows`: one right-padded sequence per row, with the tokens' own coordinates."""
+        if self.full:
+            return self
+        _, real = self.rows
+        return Layout(torch.where(real, 0, -1), self.to_rows(self.pos))
+
+    # ---- pieces and sums
+
+    def span(self, a: int, b: int) -> Layout:
+        """Tokens a to b of every row. A lattice's span is a plain sequence."""
+        return Layout(self.seg[:, a:b], self.pos[:, a:b], full=self.full)
+
+    def then(self, other: Layout) -> Layout:
+        """This layout followed by more tokens of the same rows."""
+        seg = torch.cat([self.seg, other.seg], 1)
+        return Layout(seg, torch.cat([self.pos, other.pos], 1), full=self.full and other.full)
+
+    def select(self, rows: Tensor) -> Layout:
+        """The given rows, in the given order."""
+        return Layout(self.seg[rows], self.pos[rows], self.grid, self.full)
+
+    def to(self, device: torch.device | str) -> Layout:
+        return replace(self, seg=self.seg.to(device), pos=self.pos.to(device), _memo={})
+
+
+def pack(sequences: Sequence[Tensor]) -> tuple[Tensor, Layout]:
+    """Sequences (T_i, ...) -> one row (1, sum T_i, ...) without padding, and its layout."""
+    if not sequences:
+        raise InputError("pack needs at least one sequence")
+    return torch.cat(list(sequences), 0)[None], Layout.packed([len(s) for s in sequences], sequences[0].device)
+
+
+def pad(sequences: Sequence[Tensor], side: str = "right") -> tuple[Tensor, Layout]:
+    """Sequences (T_i, ...) -> (B, longest, ...) with zeros at padding, and its layout."""
+    if not sequences:
+        raise InputError("pad needs at least one sequence")
+    at = Layout.padded([len(s) for s in sequences], side=side).to(sequences[0].device)
+    x = torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_side=side)
+    return x, at

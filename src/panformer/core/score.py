@@ -1,0 +1,182 @@
+"""Score algebra: what may look at what, and how strongly, independent of who computes it.
+
+A score is an additive logit over (query, key); `-inf` forbids. Scores add with `+`; masks, which are
+scores of 0 and -inf, also compose with `&` and `|`. A consumer asks for the dense `value`, for the
+`blocks` that a sparse kernel may skip, or for the `log_decay` that a linear mixer needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .layout import Layout
+
+NONE, PART, FULL = 0, 1, 2
+
+
+class Score:
+    """An additive logit over (query, key)."""
+
+    def value(self, q: Layout, k: Layout) -> Tensor:
+        """(B|1, H|1, T, S) floating; -inf forbids."""
+        raise NotImplementedError
+
+    def log_decay(self, q: Layout, k: Layout) -> tuple[Tensor, Tensor] | None:
+        """(u, v), each (B|1, H|1, T), with value = u_i - v_j; None where the term does not separate."""
+        return None
+
+    def __add__(self, other: Score) -> Score:
+        return Sum(_terms(self) + _terms(other))
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Score):
+    terms: tuple[Score, ...]
+
+    def value(self, q, k):
+        mask, rest = split(self)
+        total = sum((t.value(q, k) for t in rest), torch.zeros((), device=q.device))
+        return total if mask is None else total.masked_fill(~mask.keep(q, k), -torch.inf)
+
+    def log_decay(self, q, k):
+        pairs = [t.log_decay(q, k) for t in split(self)[1]]
+        if not pairs or any(p is None for p in pairs):
+            return None
+        return sum(p[0] for p in pairs), sum(p[1] for p in pairs)
+
+
+class Mask(Score):
+    """A score of 0 and -inf."""
+
+    def keep(self, q: Layout, k: Layout) -> Tensor:
+        """(B|1, H|1, T, S) bool: True where a query may look at a key."""
+        raise NotImplementedError
+
+    def value(self, q, k):
+        keep = self.keep(q, k)
+        return torch.zeros((), device=keep.device).expand(keep.shape).masked_fill(~keep, -torch.inf)
+
+    def blocks(self, q: Layout, k: Layout, size: int) -> Tensor:
+        """(B|1, H|1, ceil(T/size), ceil(S/size)) in {NONE, PART, FULL}. This default builds the dense mask."""
+        keep = self.keep(q, k)
+        t, s = keep.shape[-2:]
+        ones = torch.nn.functional.pad(keep.to(torch.int32), (0, -s % size, 0, -t % size))
+        count = ones.unfold(-2, size, size).unfold(-2, size, size).sum((-1, -2))
+        return torch.where(count == 0, NONE, torch.where(count == size * size, FULL, PART))
+
+    def __and__(self, other: Mask) -> Mask:
+        return Both(self, other)
+
+    def __or__(self, other: Mask) -> Mask:
+        return Either(self, other)
+
+
+@dataclass(frozen=True)
+class Both(Mask):
+    a: Mask
+    b: Mask
+
+    def keep(self, q, k):
+        return self.a.keep(q, k) & self.b.keep(q, k)
+
+
+@dataclass(frozen=True)
+class Either(Mask):
+    a: Mask
+    b: Mask
+
+    def keep(self, q, k):
+        return self.a.keep(q, k) | self.b.keep(q, k)
+
+
+@dataclass(frozen=True)
+class Same(Mask):
+    """Query and key belong to the same sequence, and neither is padding."""
+
+    def keep(self, q, k):
+        a, b = q.seg[:, None, :, None], k.seg[:, None, None, :]
+        return (a == b) & (a >= 0)
+
+
+@dataclass(frozen=True)
+class Causal(Mask):
+    """The key is not after the query."""
+
+    def keep(self, q, k):
+        return distance(q, k) >= 0
+
+
+@dataclass(frozen=True)
+class Window(Mask):
+    """The key is fewer than `size` positions away on either side; `& Causal()` makes it one-sided."""
+
+    size: int
+
+    def keep(self, q, k):
+        return distance(q, k).abs() < self.size
+
+
+@dataclass(frozen=True)
+class Prefix(Mask):
+    """The key is one of the first `size` tokens of its sequence."""
+
+    size: int
+
+    def keep(self, q, k):
+        return (k.pos[:, None, None, :, 0] < self.size).expand(-1, 1, q.length, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadWindow(Mask):
+    """Head h sees keys fewer than `sizes[h]` positions away; -1 sees all. sizes (H,) int64."""
+
+    sizes: Tensor
+
+    def keep(self, q, k):
+        size = self.sizes[None, :, None, None]
+        return (distance(q, k).abs() < size) | (size < 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Slope(Score):
+    """-m_h (i - j): ALiBi under softmax, a fixed decay under a linear mixer. slope (H,) positive.
+
+    With `two_sided` the distance is absolute, which no longer separates.
+    """
+
+    slope: Tensor
+    two_sided: bool = False
+
+    def log_decay(self, q, k):
+        if self.two_sided:
+            return None
+        m = self.slope[None, :, None]
+        return -m * q.pos[:, None, :, 0], -m * k.pos[:, None, :, 0]
+
+    def value(self, q, k):
+        apart = distance(q, k)
+        return -self.slope[None, :, None, None] * (apart.abs() if self.two_sided else apart)
+
+
+def distance(q: Layout, k: Layout) -> Tensor:
+    """(B|1, 1, T, S) int64: query position minus key position, along the first coordinate."""
+    return q.pos[:, None, :, None, 0] - k.pos[:, None, None, :, 0]
+
+
+def split(score: Score | None) -> tuple[Mask | None, tuple[Score, ...]]:
+    """(all masks joined by `&`, the other terms)."""
+    mask: Mask | None = None
+    rest: list[Score] = []
+    for term in _terms(score) if score is not None else ():
+        if isinstance(term, Mask):
+            mask = term if mask is None else mask & term
+        else:
+            rest.append(term)
+    return mask, tuple(rest)
+
+
+def _terms(score: Score) -> tuple[Score, ...]:
+    return score.terms if isinstance(score, Sum) else (score,)

@@ -1,0 +1,80 @@
+"""attend by torch's fused scaled_dot_product_attention.
+
+Plain causal and plain two-sided batches need no mask at all; packed and ragged batches run as one row
+per sequence, so their masks cost N L^2, not (sum of lengths)^2; all else gets the dense score.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...core.layout import Layout
+from ...core.score import Causal, Mask, Same, Score, split
+from ..backend import Kernel
+
+PLAIN, CAUSAL = Same(), Same() & Causal()
+
+
+def refuses(
+    q: Tensor, k: Tensor, v: Tensor, score: Score, q_at: Layout, k_at: Layout, scale: float, dropout: float = 0.0
+) -> str | None:
+    if q.shape[-1] == 0 or k.shape[2] == 0:
+        return "empty keys"
+    return None
+
+
+def run(
+    q: Tensor, k: Tensor, v: Tensor, score: Score, q_at: Layout, k_at: Layout, scale: float, dropout: float = 0.0
+) -> Tensor:
+    grouped = q.shape[1] != k.shape[1]
+    if q_at is k_at and not q_at.full:  # one row per sequence: no work between documents
+        q, k, v = (_rows(x, q_at) for x in (q, k, v))
+        rows = q_at.derive("as_rows", q_at.as_rows)
+        out = _call(q, k, v, score, rows, rows, scale, dropout, grouped)
+        return q_at.from_rows(out.transpose(1, 2)).transpose(1, 2)
+    return _call(q, k, v, score, q_at, k_at, scale, dropout, grouped)
+
+
+def _rows(x: Tensor, at: Layout) -> Tensor:
+    return at.to_rows(x.transpose(1, 2)).transpose(1, 2)
+
+
+def _call(
+    q: Tensor, k: Tensor, v: Tensor, score: Score, q_at: Layout, k_at: Layout, scale: float, dropout: float, grouped: bool
+) -> Tensor:
+    full = q_at.full and k_at.full
+    causal = score == CAUSAL and q_at is k_at  # right-padded rows: a real query never sees the padding after it
+    if causal or (score == PLAIN and full):
+        return F.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=grouped
+        )
+    mask, dead = _additive(score, q_at, k_at, q.dtype)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale, enable_gqa=grouped)
+    return out if dead is None else out.masked_fill(dead, 0)
+
+
+def _additive(score: Score, q_at: Layout, k_at: Layout, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """(the mask for the fused call, which queries see nothing): those get an open row and are zeroed after."""
+    mask, rest = split(score)
+    if not rest and mask is not None:
+        if q_at is k_at:
+            keep, dead = q_at.derive(mask, lambda: _opened(mask, q_at, k_at))
+        else:
+            keep, dead = _opened(mask, q_at, k_at)
+        return keep, dead
+    value = score.value(q_at, k_at).to(dtype)
+    if mask is None:
+        return value, None
+    dead = (value == -torch.inf).all(-1, keepdim=True)
+    return value.masked_fill(dead, 0), dead
+
+
+def _opened(mask: Mask, q_at: Layout, k_at: Layout) -> tuple[Tensor, Tensor]:
+    keep = mask.keep(q_at, k_at)
+    dead = ~keep.any(-1, keepdim=True)
+    return keep | dead, dead
+
+
+SDPA = Kernel("sdpa", refuses, run)

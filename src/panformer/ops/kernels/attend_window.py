@@ -1,0 +1,89 @@
+"""attend within a window, in blocks: O(n w) time and memory instead of O(n^2).
+
+Queries are cut into blocks of the window's size; a block sees itself, the block before it and, where
+the score looks both ways, the block after it. Blocks become rows of a batch with layouts of their own,
+so any score gives its values there.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...core.layout import Layout
+from ...core.score import Both, Causal, Mask, Score, Window, split
+from ..backend import Kernel
+
+
+def refuses(
+    q: Tensor, k: Tensor, v: Tensor, score: Score, q_at: Layout, k_at: Layout, scale: float, dropout: float = 0.0
+) -> str | None:
+    size = _window(score)
+    if size is None:
+        return "the score has no window"
+    if q_at is not k_at:
+        return "queries and keys stand at different places"
+    if q_at.pos.shape[-1] != 1:
+        return "a window in blocks needs one coordinate per token"
+    longest = q_at.length if q_at.full else int(q_at.lengths.max())
+    if longest < 4 * size:
+        return f"length {longest} is under four windows of {size}: a dense mask is cheaper"
+    return None
+
+
+def run(
+    q: Tensor, k: Tensor, v: Tensor, score: Score, q_at: Layout, k_at: Layout, scale: float, dropout: float = 0.0
+) -> Tensor:
+    size = _window(score)
+    assert size is not None
+    rows = q_at if q_at.full else q_at.derive("as_rows", q_at.as_rows)
+    qr, kr, vr = (q_at.to_rows(x.transpose(1, 2)) for x in (q, k, v))  # (N, L, H, E)
+    after = 0 if _has(split(score)[0], Causal) else 1
+    qb, kb, vb = _blocks(qr, size, 0, 0), _blocks(kr, size, 1, after), _blocks(vr, size, 1, after)
+    qb_at, kb_at = q_at.derive(("window", size, after), lambda: (_cut(rows, size, 0, 0), _cut(rows, size, 1, after)))
+    value = score.value(qb_at, kb_at).to(q.dtype)
+    dead = (value == -float("inf")).all(-1, keepdim=True)
+    out = F.scaled_dot_product_attention(
+        qb.transpose(1, 2),
+        kb.transpose(1, 2),
+        vb.transpose(1, 2),
+        attn_mask=value.masked_fill(dead, 0),
+        dropout_p=dropout,
+        scale=scale,
+        enable_gqa=q.shape[1] != k.shape[1],
+    ).masked_fill(dead, 0)
+    n, length = qr.shape[:2]
+    out = out.transpose(1, 2).reshape(n, -1, *out.shape[1:2], out.shape[-1])[:, :length]
+    return q_at.from_rows(out).transpose(1, 2)
+
+
+def _blocks(x: Tensor, size: int, before: int, after: int, fill: int = 0) -> Tensor:
+    """(N, L, ...) -> (N * blocks, size * (1 + before + after), ...): each block with its neighbours."""
+    tail = -x.shape[1] % size
+    lead = [0, 0] * (x.dim() - 2)
+    x = F.pad(x, (*lead, before * size, after * size + tail), value=fill)
+    wide = size * (1 + before + after)
+    return x.unfold(1, wide, size).movedim(-1, 2).flatten(0, 1)
+
+
+def _cut(at: Layout, size: int, before: int, after: int) -> Layout:
+    seg = at.seg.expand(at.batch, at.length)
+    return Layout(_blocks(seg, size, before, after, -1), _blocks(at.pos, size, before, after))
+
+
+def _window(score: Score) -> int | None:
+    sizes = [m.size for m in _conjuncts(split(score)[0]) if isinstance(m, Window)]
+    return min(sizes) if sizes else None
+
+
+def _has(mask: Mask | None, kind: type[Mask]) -> bool:
+    return any(isinstance(m, kind) for m in _conjuncts(mask))
+
+
+def _conjuncts(mask: Mask | None) -> list[Mask]:
+    if mask is None:
+        return []
+    return _conjuncts(mask.a) + _conjuncts(mask.b) if isinstance(mask, Both) else [mask]
+
+
+WINDOW = Kernel("window", refuses, run)
