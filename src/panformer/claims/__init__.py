@@ -1,0 +1,1 @@
+"""The judges that run a paper's checks, and the evidence they write."""

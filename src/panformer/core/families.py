@@ -37,6 +37,10 @@ class Mixer(Part):
         """(B, T, D) -> (B, T, D). Values at padding are unspecified but finite."""
         raise NotImplementedError
 
+    def borrow(self, name: str) -> None:
+        """From now on take this from an earlier layer instead of computing it."""
+        raise NotImplementedError(f"{self.use()} borrows nothing")
+
     def start(self, batch: int, like: Tensor) -> State:
         """The empty state, in the dtype and on the device of `like`."""
         raise NotImplementedError(f"{self.use()} has no streaming form")
@@ -121,6 +125,16 @@ class Embed(Part):
 
     def forward(self, raw: Tensor, at: Layout | None = None) -> tuple[Tensor, Layout]:
         raise NotImplementedError
+
+    def undo(self, out: Tensor, raw: Tensor, at: Layout | None = None) -> Tensor:
+        """The head's output in the units of `raw`, where the embed rescaled its input."""
+        return out
+
+    def dummy(self, batch: int, length: int) -> Tensor:
+        """Raw input of zeros that becomes about `length` tokens, to trace shapes and costs with."""
+        if self.reads == "tokens":
+            return torch.zeros(batch, length, dtype=torch.int64)
+        return torch.zeros(batch, length, getattr(self, "channels", 1))
 
 
 class Head(Part):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -211,17 +211,25 @@ class Layout:
         return replace(self, seg=self.seg.to(device), pos=self.pos.to(device), _memo={})
 
 
-def pack(sequences: Sequence[Tensor]) -> tuple[Tensor, Layout]:
+class Batch(NamedTuple):
+    """Raw input and where its tokens sit; what `pack` and `pad` make and a model accepts."""
+
+    x: Tensor
+    at: Layout | None = None  # None: one full sequence (or image) per row
+
+
+def pack(sequences: Sequence[Tensor]) -> Batch:
     """Sequences (T_i, ...) -> one row (1, sum T_i, ...) without padding, and its layout."""
     if not sequences:
         raise InputError("pack needs at least one sequence")
-    return torch.cat(list(sequences), 0)[None], Layout.packed([len(s) for s in sequences], sequences[0].device)
+    lengths = [len(s) for s in sequences]
+    return Batch(torch.cat(list(sequences), 0)[None], Layout.packed(lengths, sequences[0].device))
 
 
-def pad(sequences: Sequence[Tensor], side: str = "right") -> tuple[Tensor, Layout]:
+def pad(sequences: Sequence[Tensor], side: str = "right") -> Batch:
     """Sequences (T_i, ...) -> (B, longest, ...) with zeros at padding, and its layout."""
     if not sequences:
         raise InputError("pad needs at least one sequence")
     at = Layout.padded([len(s) for s in sequences], side=side).to(sequences[0].device)
     x = torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_side=side)
-    return x, at
+    return Batch(x, at)

@@ -1,0 +1,39 @@
+# make demo   set up and run the main job on real data (about five minutes on two cores)
+# make test   set up and run every test, the linter and the type checker
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO ?= demo-run
+
+.PHONY: demo test lint types bench claims clean
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[choose,dev]'
+	touch $@
+
+demo: $(VENV)/ready
+	rm -rf $(DEMO)
+	$(BIN)/panformer choose digits --minutes 3 --out $(DEMO)
+	@echo "The report: $(DEMO)/report.html"
+
+test: $(VENV)/ready lint types
+	$(BIN)/pytest -n 2 --dist worksteal
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/ready
+	$(BIN)/mypy
+
+claims: $(VENV)/ready
+	$(BIN)/panformer check --all
+
+bench: $(VENV)/ready
+	$(BIN)/panformer bench
+
+clean:
+	rm -rf $(VENV) $(DEMO) runs .mypy_cache .ruff_cache .pytest_cache

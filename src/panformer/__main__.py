@@ -1,0 +1,5 @@
+"""`python -m panformer` is `panformer`."""
+
+from .cli.main import main
+
+main()

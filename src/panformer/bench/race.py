@@ -1,0 +1,95 @@
+"""Contestants timed in turn, round after round, so that a drifting machine disturbs all of them alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("panformer", "torch", "numpy", "transformers")
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds of one call: the median of the rounds, and how far they spread."""
+
+    median: float
+    best: float
+    worst: float
+    rounds: int
+
+
+def race(runners: Mapping[str, Callable[[], Any]], rounds: int = 7, calls: int = 1) -> dict[str, Time]:
+    """Every runner `calls` times a round, in turn, after one uncounted round; seconds per call."""
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    for turn in range(rounds + 1):
+        order = list(runners) if turn % 2 else list(reversed(runners))
+        for name in order:
+            _sync()
+            began = time.perf_counter()
+            for _ in range(calls):
+                runners[name]()
+            _sync()
+            if turn:
+                seconds[name].append((time.perf_counter() - began) / calls)
+    return {n: Time(statistics.median(s), min(s), max(s), rounds) for n, s in seconds.items()}
+
+
+def matmul_rate(dtype: torch.dtype, size: int = 1536) -> float:
+    """FLOP/s of a plain matrix product on this machine: the ceiling the figures are held against."""
+    a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
+    took = race({"product": lambda: a @ b}, rounds=5, calls=2)["product"].best
+    return 2 * size**3 / took
+
+
+def machine() -> dict[str, Any]:
+    """What the figures belong to."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write(path: Path, result: Mapping[str, Any]) -> None:
+    """A result file, with the machine it was measured on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tree = {**result, "machine": machine()}
+    path.write_text(json.dumps(tree, indent=2, default=asdict) + "\n", encoding="utf-8")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    units = [u for u in ("avx2", "avx512f", "avx512_vnni", "amx_bf16", "amx_int8") if f" {u}" in flags]
+    return f"{named[0] if named else platform.machine()} ({', '.join(units)})"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _sync() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,37 @@
+"""The two-layer network of the first Transformer."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core.families import Channel, linear
+from ..core.layout import Layout
+from ..core.part import Config as Base
+from ..core.shared import Shared
+from ..ops.activations import ACTIVATIONS, Activation
+
+
+class Mlp(Channel):
+    """down(act(up(x))) with `hidden` units, or `ratio` times the width. Vaswani et al. 2017."""
+
+    paper = "Vaswani et al. 2017, Attention is all you need"
+    examples = ({}, {"hidden": 12, "activation": "relu2", "bias": False})
+
+    class Config(Base):
+        ratio: float = Field(4.0, gt=0)
+        hidden: int | None = Field(None, gt=0, description="default: ratio x width")
+        activation: Activation = "gelu"
+        bias: bool = True
+        dropout: float = Field(0.0, ge=0, lt=1, description="of the hidden units")
+
+    def __init__(self, c: Config, width: int) -> None:
+        super().__init__()
+        hidden = c.hidden or max(1, round(c.ratio * width))
+        self.act, self.dropout = ACTIVATIONS[c.activation], c.dropout
+        self.up = linear(width, hidden, c.bias)
+        self.down = linear(hidden, width, c.bias)
+
+    def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
+        return self.down(F.dropout(self.act(self.up(at.clean(x))), self.dropout, self.training))

@@ -1,0 +1,1 @@
+"""Small seeded problems that tell mechanisms apart. One file, one task."""

@@ -1,0 +1,76 @@
+"""Handwritten digits, 8x8 pixels of 17 levels (scikit-learn's copy of the UCI set), 1,797 images.
+
+`image` classifies the picture, `pixels` the row of 64 pixel tokens, `draw` predicts each pixel from those
+before it, measured in bits per pixel. Every fifth image is for the test.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...core.errors import require
+from ._base import Batch, Options, Task
+
+LEVELS = 17
+
+
+class Digits(Task):
+    class Config(Options):
+        form: str = Field("image", pattern="^(image|pixels|draw)$")
+
+    tests = 384
+
+    def __init__(self, config) -> None:
+        super().__init__(config)
+        self.lower_is_better = config.form == "draw"
+
+    def ends(self):
+        if self.config.form == "image":
+            embed = {"use": "patches", "size": 1, "channels": 1, "grid": [8, 8]}
+            return {"embed": embed, "head": {"use": "classify", "classes": 10}}
+        embed = {"use": "tokens", "vocab": LEVELS + 1}
+        if self.config.form == "pixels":
+            return {"embed": embed, "head": {"use": "classify", "classes": 10}}
+        return {"causal": True, "embed": embed, "head": {"use": "tag", "classes": LEVELS}}
+
+    def batch(self, rng, size):
+        return self._take(rng, size, False)
+
+    def test(self, rng, size):
+        return self._take(rng, size, True)
+
+    def score(self, out, batch):
+        if self.config.form != "draw":
+            return super().score(out, batch)
+        nats = F.cross_entropy(out.flatten(0, -2).float(), batch.target.flatten(), reduction="sum")
+        return float(nats) / math.log(2), float(batch.target.numel())
+
+    @property
+    def resolution(self) -> float:
+        return 0.0 if self.config.form == "draw" else 1.0 / self.tests
+
+    def _take(self, rng: torch.Generator, size: int, test: bool) -> Batch:
+        pixels, labels = _load()
+        held = torch.arange(len(labels)) % 5 == 0
+        pool = (held if test else ~held).nonzero()[:, 0]
+        chosen = pool[torch.randint(0, len(pool), (size,), generator=rng)]
+        pixels, labels = pixels[chosen], labels[chosen]
+        if self.config.form == "image":
+            return Batch(pixels.view(-1, 1, 8, 8).float() / 8 - 1, labels)
+        if self.config.form == "pixels":
+            return Batch(pixels, labels)
+        start = torch.full((size, 1), LEVELS)
+        return Batch(torch.cat([start, pixels[:, :-1]], 1), pixels)
+
+
+@cache
+def _load() -> tuple[Tensor, Tensor]:
+    """(N, 64) pixel levels 0 to 16, (N,) labels."""
+    found = require("sklearn.datasets", "choose").load_digits()
+    return torch.from_numpy(found.data).long(), torch.from_numpy(found.target).long()

@@ -1,0 +1,39 @@
+"""Induction: random symbols with one marker, and the marker again at the end; answer what followed it first.
+
+Gu and Dao 2023, Mamba. Only the last position is asked; `test` lengthens the sequence beyond training.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from ._base import SKIP, Batch, Options, Task, draw
+
+
+class Induction(Task):
+    class Config(Options):
+        vocab: int = Field(16, ge=2)
+        length: int = Field(32, ge=4)
+        test: int | None = Field(None, ge=4)
+
+    def ends(self):
+        vocab = self.config.vocab + 1
+        return {"causal": True, "embed": {"use": "tokens", "vocab": vocab}, "head": {"use": "tag", "classes": vocab}}
+
+    def batch(self, rng, size):
+        return self._make(rng, size, self.config.length)
+
+    def test(self, rng, size):
+        return self._make(rng, size, self.config.test or self.config.length)
+
+    def _make(self, rng: torch.Generator, size: int, length: int) -> Batch:
+        marker = self.config.vocab
+        x = draw(rng, 0, marker, size, length)
+        at = draw(rng, 0, length - 2, size)
+        rows = torch.arange(size)
+        x[rows, at] = marker
+        x[:, -1] = marker
+        target = torch.full_like(x, SKIP)
+        target[:, -1] = x[rows, at + 1]
+        return Batch(x, target)

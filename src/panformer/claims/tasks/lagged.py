@@ -1,0 +1,52 @@
+"""Forecast series that follow their neighbour with a delay; mean squared error, lower is better.
+
+y_0 is a random walk, y_c(t) = coupling y_{c-1}(t - horizon) + (1 - coupling) w_c(t) with walks w_c of their
+own, all seen under white noise. What a variate does next stands in the past of its neighbour, so mixing
+variates must pay; with `coupling: 0` it cannot. Input values (B, T, C), target (B, H, C).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from ._base import Batch, Options, Task
+
+
+class Lagged(Task):
+    class Config(Options):
+        variates: int = Field(8, ge=2)
+        lookback: int = Field(48, gt=1)
+        horizon: int = Field(8, gt=0)
+        coupling: float = Field(0.8, ge=0, le=1)
+        noise: float = Field(0.1, ge=0)
+
+    lower_is_better = True
+    resolution = 0.0
+
+    def ends(self):
+        c = self.config
+        return {
+            "embed": {"use": "variates", "length": c.lookback},
+            "head": {"use": "forecast", "horizon": c.horizon},
+        }
+
+    def loss(self, out, batch):
+        return F.mse_loss(out.float(), batch.target)
+
+    def score(self, out, batch):
+        return float(F.mse_loss(out.float(), batch.target, reduction="sum")), float(batch.target.numel())
+
+    def batch(self, rng, size):
+        c = self.config
+        total, lead = c.lookback + c.horizon, c.horizon * c.variates  # the lead hides where shifts wrap around
+        walks = torch.randn(c.variates, size, total + lead, generator=rng).cumsum(-1) / math.sqrt(total + lead)
+        series = [walks[0]]
+        for walk in walks[1:]:
+            series.append(c.coupling * torch.roll(series[-1], c.horizon, -1) + (1 - c.coupling) * walk)
+        seen = torch.stack(series, -1)[:, lead:]
+        seen = seen + c.noise * torch.randn(seen.shape, generator=rng)
+        return Batch(seen[:, : c.lookback], seen[:, c.lookback :])

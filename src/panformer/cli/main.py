@@ -1,0 +1,101 @@
+"""The command line. Commands import what they need when they run, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import click
+import typer
+
+from .. import __version__
+from ..core.errors import PanformerError
+
+app = typer.Typer(
+    name="panformer",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="From your own data and budget to the best efficient model, with evidence.",
+    epilog="First steps: [bold]panformer choose digits --minutes 3[/bold] · [bold]panformer papers mamba[/bold]",
+)
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
+) -> None:
+    """Global options."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version.
+
+    Example: panformer version
+    """
+    typer.echo(__version__)
+
+
+def _mount() -> None:
+    from . import bench, choose, papers, parts, spec
+
+    app.command()(choose.choose)
+    app.command()(choose.predict)
+    app.command("eval")(choose.evaluate)
+    app.command()(choose.train)
+    app.add_typer(papers.papers_app(), name="papers")
+    app.command()(papers.check)
+    app.add_typer(spec.app, name="spec")
+    app.command()(parts.parts)
+    app.command()(bench.bench)
+
+
+_mount()
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Run a command; every failure is one line and an exit code (0 ok, 1 failed, 2 input, 3 environment, 130 stopped)."""
+    args = sys.argv[1:] if args is None else args
+    try:
+        code = app(args, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        _say("stopped")
+        sys.exit(130)
+    except click.ClickException as fault:
+        _say(_usage(fault))
+        sys.exit(2)
+    except PanformerError as fault:
+        if "--debug" in args:
+            raise
+        _say(str(fault))
+        sys.exit(fault.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as fault:
+        if "--debug" in args:
+            raise
+        _say(f"{type(fault).__name__}: {' '.join(str(fault).split())[:500]} (a fault of panformer; --debug shows where)")
+        sys.exit(1)
+
+
+def _usage(fault: click.ClickException) -> str:
+    """The message of a wrong call, with the known options where one was unknown."""
+    line = " ".join(fault.format_message().split())
+    context = getattr(fault, "ctx", None)
+    if isinstance(fault, click.NoSuchOption) and context is not None:
+        names = sorted(o for p in context.command.params for o in p.opts if o.startswith("--"))
+        line = f"unknown option {fault.option_name}; known: {', '.join(names)}"
+    command = context.command_path if context is not None else "panformer"
+    return f"{line} (see {command} --help)"
+
+
+def _say(line: str) -> None:
+    print(f"error: {line}", file=sys.stderr)
+
+

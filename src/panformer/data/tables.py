@@ -1,0 +1,244 @@
+"""Tables from CSV, TSV, JSONL (also gzipped) and Parquet, cell by cell, so that a fault can be named by line.
+
+The standard library reads the text formats: a data-frame library would be faster, but reports neither the
+line of a short row nor the byte of a bad character. Parquet needs pyarrow.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import InputError, require
+from .raw import decode, read_bytes, some
+
+Cell = str | float | None  # None: missing
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+COMMA = re.compile(r"[+-]?\d+(,\d+)?")
+
+
+@dataclass
+class Table:
+    """Columns of equal length; `line[i]` is where row i stands, counted as `unit` counts."""
+
+    file: str
+    columns: dict[str, list[Cell]]
+    line: list[int]
+    unit: str = "line"  # text files; Parquet has rows
+
+    def __len__(self) -> int:
+        return len(self.line)
+
+    def at(self, row: int) -> str:
+        return f"{self.unit} {self.line[row]}"
+
+
+def is_table(path: Path) -> bool:
+    return path.name.removesuffix(".gz").endswith(SUFFIXES)
+
+
+def read_table(path: Path) -> Table:
+    """Any known table format, by its ending."""
+    if path.suffix == ".parquet":
+        table = _parquet(path)
+    else:
+        data = read_bytes(path)
+        if path.suffix == ".gz":
+            try:
+                data = gzip.decompress(data)
+            except (OSError, EOFError) as fault:
+                raise InputError(f"{path}: is not a whole gzip file ({fault})") from None
+        text = decode(data, path)
+        kind = Path(path.name.removesuffix(".gz")).suffix
+        table = (
+            _jsonl(path, text) if kind in (".jsonl", ".ndjson") else _csv(path, text, "\t" if kind == ".tsv" else None)
+        )
+    if not len(table):
+        raise InputError(f"{path}: holds a header ({some(list(table.columns))}) but no rows")
+    return table
+
+
+def _csv(path: Path, text: str, delimiter: str | None) -> Table:
+    if "\n" in text:  # then a lone \r is part of a cell, as some writers leave it unquoted
+        text = re.sub("\r(?!\n)", " ", text)
+    first = text.lstrip("\r\n").split("\n", 1)[0]
+    delimiter = delimiter or max(",;\t|", key=first.count)
+    csv.field_size_limit(2**31 - 1)  # a cell may hold a long text
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    line: list[int] = []
+    try:
+        for cells in reader:
+            if any(c.strip() for c in cells):
+                rows.append(cells)
+                line.append(reader.line_num)
+    except csv.Error as fault:
+        raise InputError(f"{path}, line {reader.line_num}: {fault}; check the quotes") from None
+    header = [name.strip() or f"column {i + 1}" for i, name in enumerate(rows[0])]
+    _check_header(path, header)
+    for cells, at in zip(rows[1:], line[1:], strict=True):
+        if len(cells) != len(header):
+            raise InputError(
+                f"{path}, line {at}: holds {len(cells)} cells where the header names {len(header)} "
+                f"(cells are split at {delimiter!r})"
+            )
+    columns = {name: [_cell(row[i]) for row in rows[1:]] for i, name in enumerate(header)}
+    if delimiter == ";":
+        columns = {name: _decimal_comma(cells) for name, cells in columns.items()}
+    return Table(str(path), columns, line[1:])
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if all(number(name) is not None for name in header):
+        raise InputError(f"{path}, line 1: holds only numbers; the first line must name the columns")
+    if twice:
+        raise InputError(f"{path}, line 1: the header names {some(twice)} more than once")
+
+
+def _cell(value: Any) -> Cell:
+    if isinstance(value, str):
+        value = value.strip()
+        return None if value.casefold() in MISSING else value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    raise TypeError
+
+
+def _decimal_comma(cells: list[Cell]) -> list[Cell]:
+    """Semicolon files often write 1,5 for one and a half."""
+    present = [c for c in cells if c is not None]
+    if present and all(COMMA.fullmatch(str(c)) for c in present):
+        return [None if c is None else str(c).replace(",", ".") for c in cells]
+    return cells
+
+
+def _jsonl(path: Path, text: str) -> Table:
+    rows: list[dict[str, Cell]] = []
+    line: list[int] = []
+    for at, content in enumerate(text.split("\n"), 1):
+        if not content.strip():
+            continue
+        try:
+            tree = json.loads(content)
+        except json.JSONDecodeError as fault:
+            raise InputError(f"{path}, line {at}: is not JSON ({fault.msg} at column {fault.colno})") from None
+        if not isinstance(tree, dict):
+            raise InputError(f"{path}, line {at}: expected an object {{...}}, got {content.strip()[:40]!r}")
+        row: dict[str, Cell] = {}
+        for key, value in tree.items():
+            try:
+                row[key] = _cell(value)
+            except TypeError:
+                raise InputError(
+                    f"{path}, line {at}: {key!r} holds a {type(value).__name__}; cells are texts, numbers or null"
+                ) from None
+        rows.append(row)
+        line.append(at)
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    return Table(str(path), {name: [row.get(name) for row in rows] for name in names}, line)
+
+
+def _parquet(path: Path) -> Table:
+    parquet = require("pyarrow.parquet", "choose")
+    read_bytes(path)  # says in our words when it is absent or empty
+    try:
+        table = parquet.read_table(path)
+    except (OSError, ValueError) as fault:
+        raise InputError(f"{path}: is not a whole Parquet file ({str(fault).splitlines()[0]})") from None
+    columns: dict[str, list[Cell]] = {}
+    for name in table.column_names:
+        try:
+            columns[name] = [_cell(v) for v in table.column(name).to_pylist()]
+        except TypeError:
+            kind = table.schema.field(name).type
+            raise InputError(f"{path}: column {name!r} has type {kind}; columns hold texts, numbers or times") from None
+    return Table(str(path), columns, list(range(1, table.num_rows + 1)), unit="row")
+
+
+def number(cell: Cell) -> float | None:
+    """The number in a cell, or None."""
+    if isinstance(cell, int | float):
+        return float(cell)
+    try:
+        return float(cell) if cell is not None else None
+    except ValueError:
+        return None
+
+
+def numbers(table: Table, name: str) -> list[float | None] | None:
+    """A column as numbers, or None when it holds something else; inf is an error."""
+    found = _mostly(table, name, [number(c) for c in table.columns[name]], "numbers", "a number")
+    for i, value in enumerate(found or ()):
+        if value is not None and not math.isfinite(value):
+            raise InputError(f"{table.file}, {table.at(i)}: column {name!r} holds {value}; numbers must be finite")
+    return found
+
+
+def when(cell: Cell) -> float | None:
+    """Seconds since 1970 of an ISO date or time (UTC where no zone is written), or None."""
+    if not isinstance(cell, str) or not cell[:4].isdigit() or len(cell) < 7 or cell[4] not in "-/":
+        return None
+    cell = cell.replace("/", "-")
+    try:
+        moment = datetime.fromisoformat(cell + "-01" if len(cell) == 7 else cell)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def times(table: Table, name: str) -> list[float | None] | None:
+    """A column of ISO dates as seconds, or None when it holds anything else."""
+    return _mostly(table, name, [when(c) for c in table.columns[name]], "dates", "an ISO date such as 2024-05-01")
+
+
+def _mostly(table: Table, name: str, found: list[float | None], what: str, right: str) -> list[float | None] | None:
+    """`found`, unless a fifth of the cells are something else; a rarer stray cell is an error that names it."""
+    cells = table.columns[name]
+    good = sum(f is not None for f in found)
+    present = sum(c is not None for c in cells)
+    stray = next((i for i, (c, f) in enumerate(zip(cells, found, strict=True)) if c is not None and f is None), None)
+    if not good or (stray is not None and good <= 0.8 * present):
+        return None
+    if stray is not None:
+        raise InputError(
+            f"{table.file}, {table.at(stray)}: column {name!r} holds {cells[stray]!r} where {good:,} of {present:,} "
+            f"cells are {what}; write {right} or leave the cell empty"
+        )
+    return found
+
+
+def kinds(table: Table) -> dict[str, str]:
+    """What each column holds: empty | number | time | text | category.
+
+    A column of words is text when its cells are long (30 characters on average, with spaces in most of them).
+    """
+    found = {}
+    for name, cells in table.columns.items():
+        present = [str(c) for c in cells if c is not None]
+        if not present:
+            found[name] = "empty"
+        elif numbers(table, name) is not None:
+            found[name] = "number"
+        elif times(table, name) is not None:
+            found[name] = "time"
+        else:
+            spaced = sum(" " in c for c in present) > len(present) / 2
+            long = sum(map(len, present)) >= 30 * len(present)
+            found[name] = "text" if spaced and long else "category"
+    return found

@@ -1,0 +1,45 @@
+"""What most embeds end with: position vectors, a norm, dropout, zeros at padding."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core.errors import InputError
+from ..core.families import Embed
+from ..core.layout import Layout
+from ..core.part import Config as Base
+from ..core.part import Slot
+
+
+class Options(Base):
+    norm: Annotated[Base | None, Slot("norms")] = None
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class Ordered(Options):
+    position: Annotated[Base | None, Slot("positions")] = None  # added vectors only
+
+
+class Finished(Embed):
+    """An embed whose tokens get added positions (where its options have them), a norm and dropout."""
+
+    def __init__(self, c: Options, width: int) -> None:
+        super().__init__()
+        place = getattr(c, "position", None)
+        if place is not None and place.part.kind not in ("add", "none"):
+            raise InputError(f"{self.use()}: position {place.part.use()!r} adds no vectors; it belongs to the mixers")
+        self.position = place.build(1, width) if place is not None else None
+        self.norm = c.norm.build(width) if c.norm is not None else None
+        self.dropout = c.dropout
+
+    def finish(self, x: Tensor, at: Layout) -> Tensor:
+        """(B, T, D) with position vectors, normalised, dropped out, 0 at padding."""
+        if self.position is not None:
+            x = self.position.add(x, at)
+        if self.norm is not None:
+            x = self.norm(x, at)
+        return at.clean(F.dropout(x, self.dropout, self.training))

@@ -1,0 +1,59 @@
+"""Vectors looked up by id: what `tokens` and `bytes` share."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..core.errors import InputError
+from ..core.families import linear
+from ..core.layout import Layout
+from ._finish import Finished, Ordered
+
+
+class Options(Ordered):
+    size: int | None = Field(None, gt=0, description="width of the table, with a projection to the model's; default: width")
+    scale: bool = False  # table vectors times sqrt(size), as where a head shares the table
+
+
+class Lookup(Finished):
+    """project(drop(norm(table[id] * scale + type + position))). Ids that are out of range are refused on the CPU."""
+
+    reads = "tokens"
+
+    def __init__(self, c: Options, width: int, vocab: int, types: int = 0) -> None:
+        size = c.size or width
+        super().__init__(c, size)
+        self.scale = size**0.5 if c.scale else 1.0
+        self.table = _table(vocab, size)
+        self.types = _table(types, size) if types else None
+        self.project = linear(size, width) if c.size is not None else None
+
+    def forward(self, raw: Tensor, at: Layout | None = None) -> tuple[Tensor, Layout]:
+        """raw (B, T) ids, or (B, T, 2) ids and types."""
+        ids, kinds = (raw, None) if raw.dim() == 2 else raw.unbind(-1)
+        at = Layout.dense(*ids.shape, device=ids.device) if at is None else at
+        x = _find(self.table, at.clean(ids), "token id") * self.scale
+        if self.types is not None:
+            x = x + _find(self.types, torch.zeros_like(ids) if kinds is None else at.clean(kinds), "type id")
+        elif kinds is not None:
+            raise InputError(f"{self.use()}: the input brings type ids, but this embed has no types; set `types`")
+        x = self.finish(x, at)
+        return (x if self.project is None else at.clean(self.project(x))), at
+
+
+def _table(rows: int, size: int) -> nn.Embedding:
+    table = nn.Embedding(rows, size)
+    nn.init.normal_(table.weight, std=0.02)
+    return table
+
+
+def _find(table: nn.Embedding, ids: Tensor, what: str) -> Tensor:
+    """The rows of the table. Elsewhere than on the CPU a check would have to wait for the device, so torch's own stands."""
+    if ids.device.type == "cpu" and not torch.compiler.is_compiling():
+        low, high = (int(v) for v in ids.aminmax())
+        if low < 0 or high >= table.num_embeddings:
+            bad = low if low < 0 else high
+            raise InputError(f"{what} {bad} is outside the vocabulary of {table.num_embeddings} (0 .. {table.num_embeddings - 1})")
+    return table(ids)

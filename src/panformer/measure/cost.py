@@ -1,0 +1,228 @@
+"""What a computation costs, counted on the operations that really run, not by a formula per part.
+
+The function runs on fake tensors, which have shapes but no memory, so that a length of 64k costs nothing.
+Code that branches on values (routing, trimming a state) runs on real tensors instead.
+
+flops   matmul, convolution and attention by their shapes, 5 n log2 n for a Fourier transform of n complex
+        numbers, else one per element; moving data is free. A causal mask does not halve the count.
+bytes   what every operation reads and writes; views are free
+saved   bytes kept for the backward pass, parameters left out
+peak    most bytes alive at once in the forward pass without gradients, parameters left out
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.flop_counter import flop_registry
+
+from ..core import state as states
+from ..core.errors import InputError
+from ..core.families import Mixer
+from ..core.layout import Layout
+
+BRANCHES_ON_VALUES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
+
+FUSED = {  # operations per element of calls that do several things at once
+    "_softmax": 5, "_log_softmax": 5, "native_layer_norm": 5, "native_group_norm": 5, "_fused_rms_norm": 4,
+    "native_batch_norm": 5, "_native_batch_norm_legit": 5, "gelu": 5, "silu": 5, "sigmoid": 4, "tanh": 5,
+}  # fmt: skip
+MOVES = {  # data goes from one place to another
+    "clone", "copy", "copy_", "_to_copy", "contiguous", "lift_fresh_copy", "cat", "stack", "index", "index_select",
+    "gather", "embedding", "scatter", "scatter_", "index_put", "index_put_", "_index_put_impl_", "index_copy",
+    "index_copy_", "constant_pad_nd", "roll", "flip", "repeat", "slice_scatter", "select_scatter", "fill", "fill_",
+    "masked_fill", "masked_fill_", "where", "zero_", "tril", "triu", "im2col", "col2im", "repeat_interleave", "nonzero",
+}  # fmt: skip
+LOOKS_UP = {"index", "index_select", "gather", "embedding"}  # reads of its table only what it returns
+WRITES_INTO = {"index_put_", "_index_put_impl_", "scatter_", "scatter_add_", "index_copy_", "index_add_"}
+FOURIER = {"_fft_c2c": 1.0, "_fft_r2c": 0.5, "_fft_c2r": 0.5}  # a real side halves the work
+ATTENTION = {"_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Counts of one call; bytes are bytes, parameters and flops are numbers of them."""
+
+    parameters: int
+    flops: int
+    bytes: int
+    saved: int
+    peak: int
+    state: int = 0  # bytes of streaming state after the whole input, 0 where nothing streams
+
+
+def trace(fn: Callable[..., Any], *inputs: Tensor) -> Cost:
+    """The cost of `fn(*inputs)`. Parameters are counted where `fn` is a module, each tied one once."""
+    try:
+        return _trace(fn, inputs, FakeTensorMode(allow_non_fake_inputs=True))
+    except BRANCHES_ON_VALUES:
+        return _trace(fn, inputs, None)
+
+
+def of_model(model: nn.Module, length: int, batch: int = 1) -> Cost:
+    """The cost of one forward pass of a built model over `batch` inputs of `length` tokens."""
+    return trace(model, *model.dummy(length, batch))
+
+
+def of_mixer(mixer: Mixer, width: int, length: int, batch: int = 1, **lent: Any) -> Cost:
+    """The cost of one mixer over full sequences, with the state it holds after them if it streams."""
+    dtype = next((p.dtype for p in mixer.parameters()), torch.float32)
+    cost = trace(lambda x: mixer(x, Layout.dense(batch, length)), torch.zeros(batch, length, width, dtype=dtype))
+    held = state_bytes(mixer, width, length, batch) if mixer.causal and mixer.streams else 0
+    return replace(cost, parameters=parameters(mixer), state=held)
+
+
+def state_bytes(mixer: Mixer, width: int, length: int, batch: int = 1) -> int:
+    """Bytes a streaming mixer holds after `length` tokens of a batch."""
+    like = next((p for p in mixer.parameters()), torch.zeros(()))
+
+    def held() -> int:
+        x = torch.zeros(batch, length, width, dtype=like.dtype)
+        state = mixer.start(batch, x)
+        return states.size(mixer.chunk(x, Layout.dense(batch, length), state)[1])
+
+    with torch.no_grad():
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                return held()
+        except BRANCHES_ON_VALUES:
+            return held()
+
+
+def parameters(module: nn.Module) -> int:
+    """How many numbers are learned, each tied one once."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def growth(costs: Mapping[int, float]) -> float:
+    """The exponent e of cost ~ a + b n^e: the slope of the increments, so that a fixed cost does not matter."""
+    sizes = sorted(costs)
+    if len(sizes) < 3:
+        raise InputError(f"growth needs costs at three lengths or more, got {len(sizes)}")
+    ratios = [b / a for a, b in zip(sizes, sizes[1:])]
+    if max(ratios) - min(ratios) > 1e-9 * max(ratios):
+        raise InputError(f"growth needs lengths with a common ratio (n, 2n, 4n), got {sizes}")
+    steps = [costs[b] - costs[a] for a, b in zip(sizes, sizes[1:])]
+    if min(steps) <= 0:
+        return 0.0
+    return math.log(steps[-1] / steps[0]) / (math.log(ratios[0]) * (len(steps) - 1))
+
+
+def _trace(fn: Callable[..., Any], inputs: Sequence[Tensor], fake: FakeTensorMode | None) -> Cost:
+    with fake or nullcontext():
+        args = [fake.from_tensor(x) if fake else x for x in inputs]
+        with torch.no_grad(), _Counter(args) as forward:
+            fn(*args)
+        args = [x.detach().requires_grad_(x.is_floating_point()) for x in args]
+        with torch.enable_grad(), _Counter(args) as train:
+            with torch.autograd.graph.saved_tensors_hooks(train.keep, lambda kept: kept):
+                out = fn(*args)
+        saved = train.saved()
+        del out
+    count = parameters(fn) if isinstance(fn, nn.Module) else 0
+    return Cost(count, round(forward.flops), forward.bytes, saved, forward.peak)
+
+
+class _Counter(TorchDispatchMode):
+    """Sees every operation below autograd, where shapes and copies are what really runs."""
+
+    def __init__(self, inputs: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.flops, self.bytes, self.live, self.peak = 0.0, 0, 0, 0
+        self._known: dict[int, int] = {}  # storages made here or given as input, by identity
+        self._kept: dict[int, Tensor] = {}
+        for x in inputs:
+            self._note(x)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func.namespace == "prim":  # questions about a tensor, such as its device
+            return out
+        reads, writes = _tensors((args, kwargs)), _tensors(out)
+        homes = {_home(t) for t in reads}
+        if func._schema.is_mutable or any(_home(t) not in homes for t in writes):  # else a view
+            self.bytes += _traffic(func, reads, writes)
+            self.flops += _flops(func, args, kwargs or {}, reads, writes, out)
+        for t in writes:
+            self._note(t)
+        return out
+
+    def keep(self, t: Tensor) -> Tensor:
+        """Autograd saves this tensor."""
+        if _home(t) in self._known:
+            self._kept[_home(t)] = t
+        return t
+
+    def saved(self) -> int:
+        return sum(t.untyped_storage().nbytes() for t in self._kept.values())
+
+    def _note(self, t: Tensor) -> None:
+        storage, home = t.untyped_storage(), _home(t)
+        if home in self._known:
+            return
+        size = self._known[home] = storage.nbytes()
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._free, home)
+
+    def _free(self, home: int) -> None:
+        self.live -= self._known.pop(home, 0)
+
+
+def _flops(func: Any, args: Any, kwargs: Any, reads: list[Tensor], writes: list[Tensor], out: Any) -> float:
+    name, packet = func.overloadpacket.__name__, func.overloadpacket
+    if name in ATTENTION:
+        q, k, v = args[:3]
+        return 2.0 * math.prod(q.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
+    if packet in flop_registry:
+        return flop_registry[packet](*args, **kwargs, out_val=out)
+    if name in FOURIER:
+        whole = max(reads + writes, key=lambda t: t.numel() if not t.is_complex() else 0)
+        whole = whole if not whole.is_complex() else reads[0]
+        n = math.prod(whole.shape[d] for d in args[1])
+        return FOURIER[name] * 5 * whole.numel() * math.log2(n) if n > 1 else 0.0
+    if name in MOVES or not reads:
+        return 0.0
+    return FUSED.get(name.rstrip("_") if name not in FUSED else name, 1) * max(t.numel() for t in reads + writes)
+
+
+def _traffic(func: Any, reads: list[Tensor], writes: list[Tensor]) -> int:
+    name = func.overloadpacket.__name__
+    if name.startswith(("empty", "new_empty")):
+        return 0
+    written = sum(map(_size, writes))
+    if name in LOOKS_UP:
+        return 2 * written + sum(map(_size, reads[1:]))
+    if name in WRITES_INTO:
+        return 2 * sum(map(_size, reads[1:]))
+    if name == "copy_":
+        return 2 * _size(reads[-1])
+    return sum(map(_size, reads)) + written
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [t for t in tree_leaves(tree) if isinstance(t, Tensor)]
+
+
+def _home(t: Tensor) -> int:
+    return t.untyped_storage()._cdata
+
+
+def _size(t: Tensor) -> int:
+    """Bytes behind a tensor; one that is expanded holds less than it shows."""
+    return min(t.numel() * t.element_size(), t.untyped_storage().nbytes())

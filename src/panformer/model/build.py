@@ -1,0 +1,43 @@
+"""From a spec to a model: the only door through which parts meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..core.part import Part, config
+from ..core.spec import Spec, read, resolve
+from .model import Model
+
+
+def build(spec: str | Path | Mapping[str, Any] | Spec, seed: int | None = None) -> Model:
+    """The model of a spec: a tree, a file, or a preset name. The same seed gives the same weights.
+
+    Without a seed, weights are drawn from torch's global generator.
+    """
+    resolved = resolve(read(spec))
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        model = Model(resolved)
+    share_position(model)
+    return model
+
+
+def part(family: str, use: str, *dims: int, **options: Any) -> Part:
+    """One part on its own: `part("mixers", "attention", 64, heads=4)`; dims as its family asks."""
+    return config(family, {"use": use, **options}).build(*dims)
+
+
+def share_position(model: Model) -> None:
+    """Layers that inherited the model's position use one module, so a learned table is learned once."""
+    common = model.spec.position
+    seen: dict[tuple[torch.Size, ...], nn.Module] = {}
+    for layer, placed in zip(model.trunk.layers, model.trunk.placed, strict=True):
+        if common is not None and getattr(placed.layer.mixer, "position", None) == common:
+            shapes = tuple(p.shape for p in layer.mixer.position.parameters())
+            layer.mixer.position = seen.setdefault(shapes, layer.mixer.position)

@@ -1,0 +1,158 @@
+"""A whole model: embed, trunk, head; with an encoder, its memory is what cross mixers read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import InputError
+from ..core.families import Embed, Head
+from ..core.layout import Batch, Layout
+from ..core.shared import Shared
+from ..core.spec import Spec
+from ..core.state import State
+from .trunk import Trunk
+
+SHAPES = {"tokens": "tokens (B, T)", "values": "values (B, T, C)", "image": "images (B, C, H, W)"}
+DIMS = {"tokens": (2, 3), "values": (3,), "image": (4,)}  # tokens (B, T, 2) bring segment types
+
+
+class Output(NamedTuple):
+    out: Tensor  # what the head answers, or the hidden vectors of a model without a head
+    at: Layout  # where the hidden vectors sit
+    losses: dict[str, Tensor]  # auxiliary losses of this pass, to be added by the training loop
+    stats: dict[str, Tensor]  # detached counts for the run report
+
+
+class Stream(NamedTuple):
+    """The state of a model that reads its input in pieces."""
+
+    layers: list[State]
+    seen: Tensor  # (B,) int64, real tokens read so far
+
+
+class Model(nn.Module):
+    """Called on tokens (B, T), values (B, T, C), images (B, C, H, W) or a `Batch` from `pack` or `pad`."""
+
+    def __init__(self, spec: Spec) -> None:
+        """From a resolved spec; use `panformer.build`."""
+        super().__init__()
+        self.spec = spec
+        layers = spec.layers
+        self.embed: Embed = spec.embed.build(spec.width)
+        self.encoder: Model | None = Model(spec.encoder) if spec.encoder else None
+        self.trunk = Trunk(layers, spec.final)
+        self.head: Head | None = spec.head.build(layers[-1].width) if spec.head else None
+        self._check()
+
+    def forward(
+        self,
+        x: Tensor | Batch,
+        lengths: Sequence[int] | Tensor | None = None,
+        source: Tensor | Batch | None = None,
+        source_lengths: Sequence[int] | Tensor | None = None,
+    ) -> Tensor:
+        """The head's answer: per sequence (N, ...) or per token (B, T, ...), as the head says.
+
+        `lengths` (B,) marks right-padded rows. `source` is what the encoder of an encoder-decoder reads.
+        """
+        return self.run(x, lengths, source, source_lengths).out
+
+    def run(
+        self,
+        x: Tensor | Batch,
+        lengths: Sequence[int] | Tensor | None = None,
+        source: Tensor | Batch | None = None,
+        source_lengths: Sequence[int] | Tensor | None = None,
+    ) -> Output:
+        """`forward` with the layout, the auxiliary losses and the stats of the pass."""
+        batch = self._batch(x, lengths)
+        shared = Shared(self._memory(source, source_lengths))
+        h, at = self.embed(batch.x, batch.at)
+        h, at = self.trunk(h, at, shared)
+        out = h if self.head is None else self.embed.undo(self.head(h, at, self._table()), batch.x, batch.at)
+        return Output(out, at, shared.losses, shared.stats)
+
+    def hidden(self, x: Tensor | Batch, lengths: Sequence[int] | Tensor | None = None) -> tuple[Tensor, Layout]:
+        """The last hidden vectors (B, T, D) and where they sit, without the head."""
+        batch = self._batch(x, lengths)
+        h, at = self.embed(batch.x, batch.at)
+        return self.trunk(h, at, Shared())
+
+    # ---- reading in pieces
+
+    def start(
+        self,
+        batch: int,
+        source: Tensor | Batch | None = None,
+        source_lengths: Sequence[int] | Tensor | None = None,
+    ) -> tuple[Stream, Shared]:
+        """(empty stream, side channel) for `batch` rows; both go into every `chunk`."""
+        like = next(self.parameters())
+        stream = Stream(self.trunk.start(batch, like), torch.zeros(batch, dtype=torch.int64, device=like.device))
+        return stream, Shared(self._memory(source, source_lengths))
+
+    def chunk(
+        self, x: Tensor, stream: tuple[Stream, Shared], lengths: Sequence[int] | Tensor | None = None
+    ) -> tuple[Tensor, tuple[Stream, Shared]]:
+        """The answers to the next tokens (B, C) or values (B, C, F) of every row; rows may be ragged."""
+        state, shared = stream
+        here = self._batch(x, lengths).at or Layout.dense(x.shape[0], x.shape[1], device=x.device)
+        at = Layout(here.seg.expand(here.pos.shape[:2]), here.pos + state.seen[:, None, None], full=here.full)
+        h, at = self.embed(x, at)
+        h, layers = self.trunk.chunk(h, at, state.layers, Shared(shared.lent))
+        out = h if self.head is None else self.head(h, at, self._table())
+        return out, (Stream(layers, state.seen + at.valid.expand(at.pos.shape[:2]).sum(1)), shared)
+
+    def why_no_stream(self) -> str | None:
+        """The reason this model cannot read in pieces, or None."""
+        return self.trunk.why_no_stream()
+
+    def dummy(self, length: int, batch: int = 1) -> tuple[Any, ...]:
+        """Arguments of a call on zeros of about `length` tokens, to trace shapes and costs with."""
+        x = self.embed.dummy(batch, length)
+        return (x,) if self.encoder is None else (x, None, *self.encoder.dummy(length, batch))
+
+    # ----
+
+    def _batch(self, x: Tensor | Batch, lengths: Sequence[int] | Tensor | None) -> Batch:
+        x, at = x if isinstance(x, Batch) else (x, None)
+        reads = self.embed.reads
+        if x.dim() not in DIMS[reads]:
+            raise InputError(f"this model reads {SHAPES[reads]}, got a tensor of shape {tuple(x.shape)}")
+        if 0 in x.shape:
+            raise InputError(f"empty input of shape {tuple(x.shape)}")
+        if (reads == "tokens") == x.is_floating_point():
+            raise InputError(f"this model reads {SHAPES[reads]}, got dtype {x.dtype}")
+        if lengths is None:
+            return Batch(x, at)
+        if at is not None:
+            raise InputError("a packed or padded batch brings its own lengths; give one of the two")
+        if len(lengths) != len(x):
+            raise InputError(f"{len(lengths)} lengths for a batch of {len(x)} rows")
+        return Batch(x, Layout.padded(lengths, x.shape[1]).to(x.device))
+
+    def _memory(self, source: Tensor | Batch | None, lengths: Sequence[int] | Tensor | None) -> dict[str, Any]:
+        if (self.encoder is None) != (source is None):
+            raise InputError("an encoder-decoder reads `source`; a model without an encoder does not")
+        if self.encoder is None or source is None:
+            return {}
+        memory = self.encoder.run(source, lengths)
+        return {"memory": (memory.out, memory.at)}
+
+    def _table(self) -> Tensor | None:
+        """The embedding table, for a head that shares it."""
+        return self.embed.table.weight if self.head is not None and self.head.ties else None
+
+    def _check(self) -> None:
+        given = {"memory"} if self.encoder is not None else set()
+        for i, layer in enumerate(self.trunk.layers):
+            for mixer in (layer.mixer, layer.cross):
+                missing = set(mixer.needs) - given if mixer is not None else set()
+                if missing:
+                    raise InputError(f"layer {i}: mixer {mixer.use()} needs {sorted(missing)}; give the spec an encoder")
+        if self.head is not None and self.head.ties and not hasattr(self.embed, "table"):
+            raise InputError(f"head {self.head.use()!r} shares the token table, embed {self.embed.use()!r} has none")

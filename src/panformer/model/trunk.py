@@ -1,0 +1,128 @@
+"""Layers in a row: mixers, channels and residuals joined as the schedule says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core.errors import InputError
+from ..core.families import Branch, Channel, Mixer, Norm, Reducer, Residual
+from ..core.layout import Layout
+from ..core.schedule import Placed
+from ..core.shared import Shared
+from ..core.state import State
+
+
+class Layer(nn.Module):
+    """One mixer, cross mixer and channel part, joined by a residual part that owns the norms."""
+
+    def __init__(self, placed: Placed) -> None:
+        super().__init__()
+        layer, width = placed.layer, placed.width
+        assert layer.residual is not None and layer.norm is not None, "build from a resolved spec"
+        self.mixer: Mixer | None = layer.mixer.build(width) if layer.mixer else None
+        self.cross: Mixer | None = layer.cross.build(width) if layer.cross else None
+        self.channel: Channel | None = layer.channel.build(width) if layer.channel else None
+        self.branches = tuple(n for n in ("mixer", "cross", "channel") if getattr(self, n) is not None)
+        self.residual: Residual = layer.residual.part(layer.residual, width, layer.norm, len(self.branches))
+        for name in placed.reads:
+            if self.mixer is None:
+                raise InputError(f"reads: a layer without a mixer cannot take {name!r}")
+            self.mixer.borrow(name)
+
+    def forward(self, x: Tensor, at: Layout, shared: Shared) -> Tensor:
+        def bind(part: nn.Module) -> Branch:
+            return lambda h: part(h, at, shared)
+
+        return self.residual(x, at, [bind(getattr(self, name)) for name in self.branches])
+
+    def start(self, batch: int, like: Tensor) -> dict[str, State]:
+        return {n: getattr(self, n).start(batch, like) for n in self.branches if n != "channel"}
+
+    def chunk(self, x: Tensor, at: Layout, state: dict[str, State], shared: Shared) -> tuple[Tensor, dict[str, State]]:
+        after: dict[str, State] = {}
+
+        def bind(name: str) -> Branch:
+            part = getattr(self, name)
+            if name == "channel":
+                return lambda h: part(h, at, shared)
+
+            def mix(h: Tensor) -> Tensor:
+                out, after[name] = part.chunk(h, at, state[name], shared)
+                return out
+
+            return mix
+
+        return self.residual(x, at, [bind(name) for name in self.branches]), after
+
+
+class Trunk(nn.Module):
+    """All layers and the final norm. Layers that are tied are one module, listed twice."""
+
+    def __init__(self, layers: tuple[Placed, ...], final: Any | None) -> None:
+        super().__init__()
+        self.placed = layers
+        self.layers = nn.ModuleList()
+        self.reducers = nn.ModuleDict()
+        for i, placed in enumerate(layers):
+            if placed.reduce is not None:
+                self.reducers[str(i)] = placed.reduce.build(placed.before, placed.width)
+            self.layers.append(Layer(placed) if placed.tie is None else self.layers[placed.tie])
+        self.final: Norm | None = final.build(layers[-1].width) if final is not None else None
+        self._check()
+
+    def forward(self, x: Tensor, at: Layout, shared: Shared) -> tuple[Tensor, Layout]:
+        """(B, T, D), Layout -> the last hidden vectors and where they sit."""
+        given: list[dict[str, Any]] = []
+        for i, (layer, placed) in enumerate(zip(self.layers, self.placed, strict=True)):
+            if placed.reduce is not None:
+                x, at = self.reducers[str(i)](x, at)
+            own = self._channel(shared, placed, given)
+            x = layer(x, at, own)
+            given.append(own.given)
+        return (x if self.final is None else self.final(x, at)), at
+
+    def start(self, batch: int, like: Tensor) -> list[State]:
+        why = self.why_no_stream()
+        if why:
+            raise InputError(why)
+        return [layer.start(batch, like) for layer in self.layers]
+
+    def chunk(self, x: Tensor, at: Layout, state: list[State], shared: Shared) -> tuple[Tensor, list[State]]:
+        given: list[dict[str, Any]] = []
+        after: list[State] = []
+        for layer, placed, past in zip(self.layers, self.placed, state, strict=True):
+            own = self._channel(shared, placed, given)
+            x, new = layer.chunk(x, at, past, own)
+            after.append(new)
+            given.append(own.given)
+        return (x if self.final is None else self.final(x, at)), after
+
+    def why_no_stream(self) -> str | None:
+        """The reason this trunk has no streaming form, or None."""
+        if len(self.reducers):
+            return "a reducer changes the tokens; this model cannot stream"
+        for i, layer in enumerate(self.layers):
+            if layer.mixer is not None and not (layer.mixer.causal and layer.mixer.streams):
+                return f"layer {i}: mixer {layer.mixer.use()} has no streaming form here"
+            whole = [m.use() for m in layer.residual.modules() if isinstance(m, Norm) and not m.pointwise]
+            if whole:
+                return f"layer {i}: norm {whole[0]} needs all tokens at once"
+        return None
+
+    def _channel(self, shared: Shared, placed: Placed, given: list[dict[str, Any]]) -> Shared:
+        lent = {**shared.lent, **{name: given[i][name] for name, i in placed.reads.items()}}
+        return shared.layer(lent)
+
+    def _check(self) -> None:
+        """Every name a layer reads is given by the layer it names, and taken by its own mixer."""
+        for i, (layer, placed) in enumerate(zip(self.layers, self.placed, strict=True)):
+            for name, source in placed.reads.items():
+                lender = self.layers[source].mixer
+                if name not in layer.mixer.takes:
+                    raise InputError(f"layer {i}: mixer {layer.mixer.use()} takes {layer.mixer.takes}, not {name!r}")
+                if lender is None or name not in lender.gives:
+                    raise InputError(f"layer {i}: layer {source} gives no {name!r}")
+                if self.placed[source].width != placed.width:
+                    raise InputError(f"layer {i}: layer {source} has another width")

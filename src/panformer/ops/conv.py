@@ -1,0 +1,124 @@
+"""y_t = bias + sum_k w_k x_{t+k-left} for every channel alone, within the sequence of token t.
+
+Sequences are laid out with gaps of zeros between them, so one dense convolution serves packed and padded
+rows: nothing passes from one sequence to the next, and the cost stays linear in the tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core.layout import Layout
+
+
+def reference(x: Tensor, weight: Tensor, bias: Tensor | None, at: Layout, left: int) -> Tensor:
+    """x (B, T, D), weight (D, K), bias (D,) -> (B, T, D). Token by token, from the formula."""
+    out = torch.zeros_like(x)
+    size = weight.shape[1]
+    for row in range(at.batch):
+        for ordinal in at.ordinal[row].unique().tolist():
+            if ordinal < 0:
+                continue
+            here = (at.ordinal[row] == ordinal).nonzero()[:, 0].tolist()
+            for i, t in enumerate(here):
+                near = [(k, i + k - left) for k in range(size) if 0 <= i + k - left < len(here)]
+                y = sum((weight[:, k] * x[row, here[j]] for k, j in near), torch.zeros_like(x[row, t]))
+                out[row, t] = y if bias is None else y + bias
+    return out
+
+
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, at: Layout, left: int) -> Tensor:
+    """As `reference`. `left` = K - 1 looks only back, K // 2 to both sides."""
+    gap = max(left, weight.shape[1] - 1 - left)
+    return from_gaps(_convolve(to_gaps(x, at, gap), weight, bias), at, gap - left, gap)
+
+
+def depthwise_chunk(
+    x: Tensor, weight: Tensor, bias: Tensor | None, at: Layout, past: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The causal form for the next tokens of B sequences, padding anywhere.
+
+    past (B, K-1, D): the last valid tokens so far, zeros where there were fewer -> (y (B, T, D), past).
+    """
+    back = weight.shape[1] - 1
+    if at.full:
+        line = torch.cat([past, x], 1)
+        return _convolve(line, weight, bias), line[:, line.shape[1] - back :]
+    count = at.valid.cumsum(1)
+    place = torch.where(at.valid, count - 1, at.length)  # the last place takes all padding
+    line = torch.cat([past, x.new_zeros(x.shape[0], at.length + 1, x.shape[2])], 1)
+    line = line.scatter(1, (place + back)[..., None].expand_as(x), x)
+    newest = count[:, -1:] + torch.arange(back, device=x.device)
+    return at.clean(pick(_convolve(line, weight, bias), place)), pick(line, newest)
+
+
+def to_gaps(x: Tensor, at: Layout, gap: int, fill: float = 0.0) -> Tensor:
+    """(B, T, D) -> (B, L, D): every sequence between `gap` places of `fill`, padding left out."""
+    if at.full:
+        return F.pad(x, (0, 0, gap, gap), value=fill)
+    place, length = _places(at, gap)
+    tokens = at.derive("tokens", lambda: at.valid.flatten().nonzero()[:, 0])
+    target = at.derive(("gap target", gap), lambda: _flat(place, length).index_select(0, tokens))
+    out = x.new_full((at.batch * length, x.shape[2]), fill)
+    out = out.index_copy(0, target, x.flatten(0, 1).index_select(0, tokens))
+    return out.unflatten(0, (at.batch, length))
+
+
+def from_gaps(x: Tensor, at: Layout, lead: int, gap: int) -> Tensor:
+    """(B, L, D) -> (B, T, D): back from `to_gaps` with `gap`, where the first sequence now starts at `lead`."""
+    if at.full:
+        return x[:, lead : lead + at.length]
+    return at.clean(pick(x, torch.where(at.valid, _places(at, gap)[0] + lead - gap, 0)))
+
+
+def pick(x: Tensor, where: Tensor) -> Tensor:
+    """x (B, L, D), where (B, T) -> (B, T, D): row b holds x[b, where[b]]."""
+    return x.flatten(0, 1).index_select(0, _flat(where, x.shape[1])).unflatten(0, where.shape)
+
+
+def _flat(where: Tensor, length: int) -> Tensor:
+    """(B, T) places in rows of `length` -> (B * T,) places in all rows one after the other."""
+    return (where + torch.arange(len(where), device=where.device)[:, None] * length).flatten()
+
+
+def _places(at: Layout, gap: int) -> tuple[Tensor, int]:
+    """(B, T) place of each token in its row once every sequence has `gap` places around it, and the row's length."""
+
+    def make() -> tuple[Tensor, int]:
+        place = at.valid.cumsum(1) - 1 + gap * at.starts.cumsum(1)
+        return place, int(place.max()) + 1 + gap
+
+    return at.derive(("gaps", gap), make)
+
+
+def _convolve(line: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(B, L, D) -> (B, L - K + 1, D)."""
+    y = _Slide.apply(line, weight)
+    return y if bias is None else y + bias
+
+
+class _Slide(torch.autograd.Function):
+    """The convolution with a gradient written out, 2 to 4 times as fast on a CPU as torch's for groups of one."""
+
+    @staticmethod
+    def forward(ctx: Any, line: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(line, weight)
+        return _slide(line, weight)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+        line, weight = ctx.saved_tensors
+        size, length = weight.shape[1], g.shape[1]
+        to_line = _Slide.apply(F.pad(g, (0, 0, size - 1, size - 1)), weight.flip(1))
+        to_weight = [(line[:, k : k + length] * g).sum((0, 1)) for k in range(size)]
+        return to_line, torch.stack(to_weight, 1)
+
+
+def _slide(line: Tensor, weight: Tensor) -> Tensor:
+    """As an image of one row with channels last: 2 to 4 times a conv1d's speed."""
+    image = line[:, None].permute(0, 3, 1, 2)
+    return F.conv2d(image, weight[:, None, None], groups=weight.shape[0])[:, :, 0].transpose(1, 2)

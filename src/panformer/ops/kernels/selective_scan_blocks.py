@@ -1,0 +1,165 @@
+"""selective_scan in blocks of time that stay in the cache; the backward pass computes a block's states again.
+
+Only the states between blocks are kept, so memory grows as tokens * channels, as in the paper's fused
+kernel. Inside a block one multiply-add a token moves the state; everything else is done for the block at
+once. States lie as (T, B, N, E): channels last keep inner loops long.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..backend import Kernel
+from . import selective_scan_tree
+
+CACHE = 1 << 16  # numbers a block may hold; at four bytes this leaves room for several such arrays in 2 MB
+SHORTEST = 8  # tokens; shorter blocks would keep more states than the layer keeps activations
+
+
+def refuses(
+    x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, reset: Tensor | None, h: Tensor | None
+) -> str | None:
+    if torch.compiler.is_compiling():
+        return "a loop over time would be unrolled by the compiler"
+    return None
+
+
+def run(
+    x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, reset: Tensor | None, h: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    if h is None:
+        h = x.new_zeros(x.shape[0], *a.shape, dtype=torch.promote_types(x.dtype, torch.float32))
+    with torch.autocast(x.device.type, enabled=False):
+        return _Blocks.apply(x, delta, a, b, c, reset, h)
+
+
+class _Blocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x, delta, a, b, c, reset, h):
+        inner = _Inner(x, delta, a, b, c, reset)
+        state, states, y = inner.state(h), [], torch.empty_like(inner.x)
+        for cut in inner.cuts:
+            states.append(state)
+            _, path = inner.block(cut, state)
+            y[cut] = _read(_at(inner.c, cut), path)
+            state = path[-1].clone()
+        ctx.save_for_backward(x, delta, a, b, c, h, torch.stack(states))
+        ctx.reset = reset
+        return _outside(y, x.dtype), state.mT.contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, dy, dh):
+        if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the plain form
+            return _again(ctx, dy, dh)
+        x, delta, a, b, c, h, states = ctx.saved_tensors
+        inner = _Inner(x, delta, a, b, c, ctx.reset)
+        out = _Gradients(inner, dy)
+        carry = inner.state(dh)
+        for i in range(len(inner.cuts) - 1, -1, -1):
+            carry = out.block(inner.cuts[i], states[i], carry)
+        dx, ddelta = _outside(out.x, x.dtype), _outside(out.delta, delta.dtype)
+        da, db, dc = out.a.mT.to(a.dtype), _weights_outside(out.b, b), _weights_outside(out.c, c)
+        return dx, ddelta, da, db, dc, None, carry.mT.to(h.dtype)
+
+
+class _Inner:
+    """The inputs as the loop wants them: wide, time first, channels last."""
+
+    def __init__(self, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, reset: Tensor | None) -> None:
+        self.wide = torch.promote_types(x.dtype, torch.float32)
+        self.x, self.delta = self.tokens(x), self.tokens(delta)  # (T, B, 1, E)
+        self.a = a.to(self.wide).mT.contiguous()  # (N, E)
+        self.b, self.c = self.weights(b), self.weights(c)  # (T, B, N, 1) or (1, 1, N, E)
+        self.reset = None if reset is None else reset.t()[..., None, None]
+        length = x.shape[1]
+        step = max(SHORTEST, CACHE // (x.shape[0] * a.numel()))
+        self.cuts = [slice(i, min(i + step, length)) for i in range(0, length, step)]
+
+    def tokens(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 1).to(self.wide).contiguous()[:, :, None]
+
+    def weights(self, w: Tensor) -> Tensor:
+        w = w.to(self.wide)
+        return w.mT.contiguous()[None, None] if w.dim() == 2 else w.transpose(0, 1).contiguous()[..., None]
+
+    def state(self, h: Tensor) -> Tensor:
+        return h.to(self.wide).mT.contiguous()  # (B, N, E)
+
+    def block(self, cut: slice, state: Tensor) -> tuple[Tensor, Tensor]:
+        """(gains, states), each (L, B, N, E)."""
+        gain = (self.delta[cut] * self.a).exp_()
+        if self.reset is not None:
+            gain.masked_fill_(self.reset[cut], 0)
+        path = _at(self.b, cut) * (self.delta[cut] * self.x[cut])
+        for g, h in zip(gain.unbind(0), path.unbind(0), strict=True):
+            state = h.addcmul_(g, state)
+        return gain, path
+
+
+class _Gradients:
+    """Gradients with the shapes of `_Inner`, filled block by block, last block first."""
+
+    def __init__(self, inner: _Inner, dy: Tensor) -> None:
+        self.inner, self.dy = inner, inner.tokens(dy)
+        self.x, self.delta = torch.empty_like(inner.x), torch.empty_like(inner.x)
+        self.a, self.b, self.c = (torch.zeros_like(w) for w in (inner.a, inner.b, inner.c))
+
+    def block(self, cut: slice, state: Tensor, carry: Tensor) -> Tensor:
+        """`carry` (B, N, E): the gradient of the block's last state, from later blocks -> that of `state`."""
+        one = self.inner
+        x, delta, dy, b, c = one.x[cut], one.delta[cut], self.dy[cut], _at(one.b, cut), _at(one.c, cut)
+        gain, path = one.block(cut, state)
+        g = dy * c
+        gains, gs = gain.unbind(0), g.unbind(0)
+        gs[-1].add_(carry)
+        for i in range(len(gs) - 2, -1, -1):
+            gs[i].addcmul_(gains[i + 1], gs[i + 1])
+        carry = gains[0] * gs[0]
+        _at(self.c, cut).add_(_weigh(path, dy, c))
+        _at(self.b, cut).add_(_weigh(g, delta * x, b))
+        from_input = _read(b, g)
+        g.mul_(gain)  # from here on: the gradient of delta * A
+        g[1:].mul_(path[:-1])
+        g[0].mul_(state)
+        self.x[cut] = from_input * delta
+        self.delta[cut] = (g * one.a).sum(-2, keepdim=True).addcmul_(from_input, x)
+        self.a += g.mul_(delta).sum((0, 1))
+        return carry
+
+
+def _at(w: Tensor, cut: slice) -> Tensor:
+    return w if w.shape[0] == 1 else w[cut]
+
+
+def _read(w: Tensor, states: Tensor) -> Tensor:
+    """sum_n w_n h_n: (L, B, N, 1) or (1, 1, N, E), (L, B, N, E) -> (L, B, 1, E)."""
+    return w.mT @ states if w.shape[-1] == 1 else (w * states).sum(-2, keepdim=True)
+
+
+def _weigh(states: Tensor, v: Tensor, w: Tensor) -> Tensor:
+    """The gradient of `_read` for w: states * v, summed over what w shares."""
+    per_token = w.shape[-1] == 1 and w.shape[:2] == states.shape[:2]
+    return states @ v.mT if per_token else (states * v).sum((0, 1), keepdim=True)
+
+
+def _outside(x: Tensor, kind: torch.dtype) -> Tensor:
+    return x[:, :, 0].transpose(0, 1).to(kind)
+
+
+def _weights_outside(w: Tensor, like: Tensor) -> Tensor:
+    return (w[0, 0].mT if like.dim() == 2 else w[..., 0].transpose(0, 1)).to(like.dtype)
+
+
+def _again(ctx: Any, dy: Tensor, dh: Tensor) -> tuple[Tensor | None, ...]:
+    x, delta, a, b, c, h, _ = ctx.saved_tensors
+    inputs = [z for z in (x, delta, a, b, c, h) if z.requires_grad]
+    out = selective_scan_tree.run(x, delta, a, b, c, ctx.reset, h)
+    grads = iter(torch.autograd.grad(out, inputs, (dy, dh), create_graph=True))
+    parts = [next(grads) if z.requires_grad else None for z in (x, delta, a, b, c, h)]
+    return (*parts[:5], None, parts[5])
+
+
+BLOCKS = Kernel("blocks", refuses, run)

@@ -1,0 +1,33 @@
+"""Sublayers whose sum with the stream is normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..core.families import Branch, Residual
+from ..core.layout import Layout
+from ..core.part import Config as Base
+
+
+class Post(Residual):
+    """x <- norm(x + f(x)) for each branch in turn. Vaswani et al. 2017."""
+
+    paper = "Vaswani et al. 2017, Attention is all you need"
+    final = False
+
+    class Config(Base):
+        dropout: float = Field(0.0, ge=0, lt=1, description="of what a branch adds")
+
+    def __init__(self, c: Config, width: int, norm: Base, branches: int) -> None:
+        super().__init__(c, width, norm, branches)
+        self.dropout = c.dropout
+        self.norms = nn.ModuleList(norm.build(width) for _ in range(branches))
+
+    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch]) -> Tensor:
+        for norm, branch in zip(self.norms, branches, strict=True):
+            x = norm(x + F.dropout(branch(x), self.dropout, self.training), at)
+        return x

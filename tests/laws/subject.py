@@ -1,0 +1,283 @@
+"""Every part of every family, seen alike: sequences in, one result per sequence out.
+
+A law compares ways of laying the same sequences out (alone, packed, padded left or right, both at once);
+a subject knows how to feed its family with them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from panformer.core.layout import Layout
+from panformer.core.part import Config, Part, config, find, known, parse
+from panformer.core.shared import Shared
+
+WIDTH = 16
+MEMORY = 6  # tokens of encoder memory that belong to the first sequence; each later one has one more
+
+
+class Put(NamedTuple):
+    """Where sequence `i` of a batch went."""
+
+    row: int
+    start: int
+
+
+def placement(form: str, lengths: Sequence[int]) -> tuple[list[Put], int, int]:
+    """(place of every sequence, rows, tokens per row) of a batch form; what no sequence covers is padding."""
+    n, longest = len(lengths), max(lengths)
+    if form in ("rows", "right"):
+        return [Put(i, 0) for i in range(n)], n, longest
+    if form == "left":
+        return [Put(i, longest - t) for i, t in enumerate(lengths)], n, longest
+    offsets = [sum(lengths[:i]) for i in range(n)]
+    if form == "packed":
+        return [Put(0, o) for o in offsets], 1, sum(lengths)
+    if form == "mixed":  # two rows of several sequences, with padding before, between and after them
+        half = (n + 1) // 2
+        puts = [Put(0, o + i) for i, o in enumerate(offsets[:half])]
+        puts += [Put(1, 2 + o - offsets[half]) for o in offsets[half:]]
+        ends = [p.start + t for p, t in zip(puts, lengths)]
+        return puts, 2, max(ends) + 1
+    raise ValueError(form)
+
+
+def layout(form: str, lengths: Sequence[int]) -> Layout:
+    """The layout of a batch form, by the library's own constructors where it has one."""
+    puts, rows, size = placement(form, lengths)
+    if form == "rows":
+        assert len(set(lengths)) == 1
+        return Layout.dense(rows, size)
+    if form == "packed":
+        return Layout.packed(lengths)
+    if form in ("right", "left"):
+        return Layout.padded(lengths, side=form)
+    seg, pos = torch.full((rows, size), -1), torch.zeros(rows, size, 1, dtype=torch.int64)
+    for (row, start), t in zip(puts, lengths):
+        seg[row, start : start + t] = seg[row].max() + 1
+        pos[row, start : start + t, 0] = torch.arange(t)
+    return Layout(seg, pos)
+
+
+def gather(form: str, xs: Sequence[Tensor], junk: float | int) -> Tensor:
+    """Sequences (T_i, ...) -> (B, T, ...), with junk in the padding."""
+    puts, rows, size = placement(form, [len(x) for x in xs])
+    table: list[list[tuple[int, Tensor]]] = [[] for _ in range(rows)]
+    for (row, start), x in zip(puts, xs):
+        table[row].append((start, x))
+    return torch.stack([_row(size, items, junk) for items in table])
+
+
+def _row(size: int, items: list[tuple[int, Tensor]], junk: float | int) -> Tensor:
+    pieces, end, like = [], 0, items[0][1]
+    for start, x in items:
+        pieces += [like.new_full((start - end, *like.shape[1:]), junk), x]
+        end = start + len(x)
+    return torch.cat([*pieces, like.new_full((size - end, *like.shape[1:]), junk)])
+
+
+def scatter(form: str, y: Tensor, lengths: Sequence[int]) -> list[Tensor]:
+    """(B, T, ...) -> one result (T_i, ...) per sequence."""
+    puts, rows, size = placement(form, lengths)
+    assert y.shape[:2] == (rows, size), f"result of shape {tuple(y.shape)} for a batch of {rows} x {size} tokens"
+    return [y[row, start : start + t] for (row, start), t in zip(puts, lengths)]
+
+
+class Subject:
+    """One part with one set of options. `part` may be a faulty subclass of a real part."""
+
+    forms: tuple[str, ...] = ("packed", "right", "left", "mixed")
+    length = 23  # tokens of a full sequence: more than four windows of the example options
+    sizes: tuple[int, ...] = (512, 1024, 2048)  # lengths at which cost is compared
+
+    def __init__(self, part: type[Part], options: dict[str, Any]) -> None:
+        self.part, self.options = part, options
+        real = part.__module__.startswith("panformer.")
+        self.name = f"{part.family}/{part.use() if real else part.__name__} {json.dumps(options)}"
+
+    def config(self, **changed: Any) -> Config:
+        return parse(self.part.Config, {**self.options, **changed}, self.name)
+
+    def dims(self) -> tuple[Any, ...]:
+        return (WIDTH,)
+
+    def new(self, seed: int = 0, c: Config | None = None) -> nn.Module:
+        """Built from its seed alone, as a user gets it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.part(c or self.config(), *self.dims()).eval()
+
+    def build(self, seed: int = 0) -> Any:
+        """In float64, moved off its initial values: a gate that starts at zero would hide faults."""
+        module = self.new(seed).double()
+        rng = torch.Generator().manual_seed(seed + 1)
+        with torch.no_grad():
+            for p in module.parameters():
+                p.add_(0.1 * torch.randn(p.shape, generator=rng, dtype=p.dtype))
+        return module
+
+    def sequences(self, lengths: Sequence[int], seed: int = 2) -> list[Tensor]:
+        rng = torch.Generator().manual_seed(seed)
+        return [torch.randn(t, WIDTH, generator=rng, dtype=torch.float64) for t in lengths]
+
+    def call(self, module: Any, x: Tensor, at: Layout, shared: Shared) -> Tensor:
+        return module(x, at, shared)
+
+    def piece(self, module: Any, x: Tensor, at: Layout, a: int, b: int) -> Tensor:
+        """The part on tokens a to b of x alone."""
+        return self.call(module, x[:, a:b], at.span(a, b), Shared())
+
+    def layout(self, form: str, lengths: Sequence[int]) -> Layout:
+        return layout(form, lengths)
+
+    def reach(self, module: Any) -> str | None:
+        """Which tokens an output may depend on, as declared: alone, past or all; None where nothing is said."""
+        return None if self.couples(module) else "alone"
+
+    def couples(self, module: Any) -> str | None:
+        """Which tokens may disturb each other other than by values, as declared: those of a batch or a sequence."""
+        return getattr(module, "couples", None)
+
+    def piecewise(self, module: Any) -> bool:
+        """Whether a piece of the input can be computed without the rest, as declared."""
+        return self.reach(module) == "alone"
+
+    def costed(self, module: Any, length: int) -> tuple[Callable[..., Tensor], Tensor]:
+        """A call on one full sequence, to be counted, and its input."""
+        lengths = [length]
+
+        def call(x: Tensor) -> Tensor:
+            shared = self.shared("rows", lengths, x.dtype, length)
+            return self.call(module, x, self.layout("rows", lengths), shared)
+
+        return call, torch.zeros(1, length, WIDTH)
+
+    def shared(
+        self, form: str, lengths: Sequence[int], dtype: torch.dtype = torch.float64, memory_tokens: int = MEMORY
+    ) -> Shared:
+        """What the part needs from elsewhere, laid out as the sequences are."""
+        if "memory" not in getattr(self.part, "needs", ()):
+            return Shared()
+        sizes = [memory_tokens + (0 if form == "rows" else i) for i in range(len(lengths))]
+        rng = torch.Generator().manual_seed(3)
+        memory = [torch.randn(s, WIDTH, generator=rng, dtype=dtype) for s in sizes]
+        return Shared({"memory": (gather(form, memory, torch.nan), layout(form, sizes))})
+
+    def run(self, module: Any, xs: Sequence[Tensor], form: str, losses: dict[str, Tensor] | None = None) -> list[Tensor]:
+        """The result of every sequence when they are laid out together in this form."""
+        lengths = [len(x) for x in xs]
+        shared = self.shared(form, lengths, xs[0].dtype)
+        junk = torch.nan if xs[0].is_floating_point() else 2**40
+        y = self.call(module, gather(form, xs, junk), self.layout(form, lengths), shared)
+        if losses is not None:
+            losses.update(shared.losses)
+        return scatter(form, y, lengths)
+
+    def alone(self, module: Any, xs: Sequence[Tensor]) -> list[Tensor]:
+        """The result of every sequence when it is the only one; the i-th keeps its own memory."""
+        out = []
+        for i, x in enumerate(xs):
+            shared = self.shared("right", [1] * (i + 1), x.dtype)
+            if "memory" in shared.lent:
+                memory, at = shared.lent["memory"]
+                shared = Shared({"memory": (memory[i : i + 1, : MEMORY + i], Layout.dense(1, MEMORY + i))})
+            out.append(self.call(module, x[None], self.layout("rows", [len(x)]), shared)[0])
+        return out
+
+
+class Mixers(Subject):
+    def __init__(self, part, options):
+        super().__init__(part, options)
+        if part.lattice:  # every row is one full lattice: nothing to pack or pad
+            self.forms, self.length, self.sizes = (), 20, (256, 1024, 4096)
+
+    def layout(self, form, lengths):
+        if not self.part.lattice:
+            return layout(form, lengths)
+        side = max(d for d in range(1, math.isqrt(lengths[0]) + 1) if lengths[0] % d == 0)
+        return Layout.lattice(len(lengths), (side, lengths[0] // side))
+
+    def reach(self, module):
+        return "past" if module.causal else "all"
+
+    def piecewise(self, module):
+        return False
+
+
+class Norms(Subject):
+    def call(self, module, x, at, shared):
+        return module(x, at)
+
+    def reach(self, module):
+        return "alone" if module.pointwise else "all"
+
+
+class Residuals(Subject):
+    def dims(self):
+        return (WIDTH, config("norms", "layer" if "layer" in known("norms") else known("norms")[0]), 2)
+
+    def call(self, module, x, at, shared):
+        rng = torch.Generator().manual_seed(4)
+        maps = [torch.randn(WIDTH, WIDTH, generator=rng, dtype=torch.float64).to(x.dtype) / 4 for _ in range(2)]
+        branches: list[Callable[[Tensor], Tensor]] = [lambda h, w=w: torch.tanh(h @ w) for w in maps]
+        return module(x, at, branches)
+
+
+class Positions(Subject):
+    """Added vectors and rotations act on tokens; a bias weighs a sum over the tokens of the same sequence."""
+
+    heads = 2
+
+    def dims(self):
+        return (1, WIDTH) if self.part.kind == "add" else (self.heads, WIDTH // self.heads)
+
+    def call(self, module, x, at, shared):
+        return self._apply(module, x, at, x, at)
+
+    def piece(self, module, x, at, a, b):
+        return self._apply(module, x[:, a:b], at.span(a, b), x, at)
+
+    def reach(self, module):
+        return None if module.kind == "bias" else "alone"
+
+    def piecewise(self, module):
+        return True
+
+    def _apply(self, module: Any, x: Tensor, at: Layout, keys: Tensor, keys_at: Layout) -> Tensor:
+        if module.kind == "add":
+            return module.add(x, at)
+        h = module.rotate(x.unflatten(-1, (self.heads, -1)).transpose(1, 2), at)
+        score = module.bias()
+        if score is not None:
+            same = (at.seg[:, None, :, None] == keys_at.seg[:, None, None, :]) & at.valid[:, None, :, None]
+            weight = score.value(at, keys_at).to(x.dtype).clamp(min=-8).masked_fill(~same, 0)
+            h = weight @ keys_at.clean(keys).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return h.transpose(1, 2).flatten(2)
+
+
+FAMILIES: dict[str, type[Subject]] = {
+    "mixers": Mixers,
+    "channels": Subject,
+    "norms": Norms,
+    "residuals": Residuals,
+    "positions": Positions,
+}
+
+
+def subject(part: type[Part], options: dict[str, Any]) -> Subject:
+    return FAMILIES[part.family](part, options)
+
+
+def every() -> Iterator[tuple[type[Part], dict[str, Any]]]:
+    """All parts in the folders, with all their example options."""
+    for family in FAMILIES:
+        for use in known(family):
+            part = find(family, use)
+            for options in part.examples:
+                yield part, options
