@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -25,12 +26,13 @@ from panformer.core.shared import Shared
 from panformer.measure import cost
 from panformer.ops import backend
 
-from .subject import Subject, subject
+from .subject import Subject, gather, layout, subject
 
 RTOL = 1e-9
 GRADCHECK = 1e-6
 ROUNDING = 2.0  # a kernel's bfloat16 error may be this many times that of its reference
 LENGTHS = (5, 9, 1, 8)
+MANY = (40, 50, 30)
 LONG = 23  # tokens, more than four windows of the example options
 Options = dict[str, Any]
 Law = Callable[[type[Part], Options], None]
@@ -61,6 +63,10 @@ def law(when: Callable[[Subject, Any], bool] = lambda s, m: True) -> Callable[[L
 
 def _streams(s: Subject, m: Any) -> bool:
     return s.part.family == "mixers" and m.causal and m.streams
+
+
+def _runs(s: Subject, m: Any) -> bool:
+    return s.part.family != "objectives"
 
 
 def _joins(s: Subject, m: Any) -> bool:
@@ -108,12 +114,14 @@ def packed(part: type[Part], options: Options) -> None:
     """Sequences in one row are computed as if each were alone, with no gradient across them."""
     s = subject(part, options)
     m = s.build()
-    xs = [x.requires_grad_() for x in s.sequences(LENGTHS)]
+    xs = _open(s.sequences(LENGTHS))
     apart = s.alone(m, xs)
     for form in ("packed", "mixed"):
         together = s.run(m, xs, form)
         for i, (a, b) in enumerate(zip(apart, together)):
             _same(a, b, f"sequence {i} in a {form} batch and alone")
+            if not xs[i].requires_grad:
+                continue
             grads = _grads(_weighted([b]), xs)
             for j, g in enumerate(grads):
                 if j != i:
@@ -122,15 +130,16 @@ def packed(part: type[Part], options: Options) -> None:
             _same(_grads(_weighted([a]), xs)[i], grads[i], f"gradient of sequence {i} in a {form} batch and alone")
 
 
-@law(lambda s, m: s.couples(m) != "batch")
+@law(lambda s, m: _runs(s, m) and s.couples(m) != "batch")
 def rows(part: type[Part], options: Options) -> None:
     """Rows of a batch are computed as if each were alone, with no gradient across them."""
     s = subject(part, options)
     m = s.build()
-    xs = [x.requires_grad_() for x in s.sequences([s.length] * 3)]
+    xs = _open(s.sequences([s.length] * 3))
     for i, (a, b) in enumerate(zip(s.alone(m, xs), s.run(m, xs, "rows"))):
         _same(a, b, f"row {i} in a batch and alone")
-        worst = max(g.abs().max().item() for j, g in enumerate(_grads(_weighted([b]), xs)) if j != i)
+        others = [x for j, x in enumerate(xs) if j != i and x.requires_grad]
+        worst = max([g.abs().max().item() for g in _grads(_weighted([b]), others)], default=0.0)
         _law(worst == 0, f"row {i} has gradient {worst:.1e} into another row")
 
 
@@ -139,7 +148,7 @@ def padding(part: type[Part], options: Options) -> None:
     """Padding that holds NaN changes no result, no gradient and no auxiliary loss."""
     s = subject(part, options)
     m = s.build()
-    xs = [x.requires_grad_(x.is_floating_point()) for x in s.sequences(LENGTHS)]
+    xs = _open(s.sequences(LENGTHS))
     inputs = [x for x in xs if x.requires_grad]
     learned = [p for p in m.parameters() if p.requires_grad]
     charged: dict[str, Tensor] = {}
@@ -239,7 +248,7 @@ def spans(part: type[Part], options: Options) -> None:
     m = s.build()
     x, at = torch.stack(s.sequences([LONG] * 2)), Layout.dense(2, LONG)
     pieces = [s.piece(m, x, at, a, b) for a, b in ((0, 1), (1, 8), (8, LONG))]
-    _same(s.call(m, x, at, Shared()), torch.cat(pieces, 1), "pieces and the whole")
+    _same(s.piece(m, x, at, 0, LONG), torch.cat(pieces, 1), "pieces and the whole")
 
 
 @law(lambda s, m: s.couples(m) is not None)
@@ -249,7 +258,10 @@ def couples(part: type[Part], options: Options) -> None:
     m = s.build()
     x, at = torch.stack(s.sequences([LONG] * 2)), Layout.dense(2, LONG)
     pieces = [s.piece(m, x, at, t, t + 1) for t in range(LONG)]
-    _law(not torch.allclose(s.call(m, x, at, Shared()), torch.cat(pieces, 1)), f"declares that it couples tokens of a {s.couples(m)}, but does not")
+    whole = s.piece(m, x, at, 0, LONG)
+    apart = torch.cat(pieces, 1)
+    differ = whole.shape != apart.shape or not torch.allclose(whole, apart)
+    _law(differ, f"declares that it couples tokens of a {s.couples(m)}, but does not")
 
 
 @law(lambda s, m: bool(getattr(s.part, "takes", ())))
@@ -281,10 +293,25 @@ def lends(part: type[Part], options: Options) -> None:
         _same(whole, torch.cat(outs, 1), f"two layers that share {name!r}, in steps and the whole")
 
 
+@law(lambda s, m: s.part.family == "embeds")
+def clean(part: type[Part], options: Options) -> None:
+    """Hidden padding is zero, and a batch without a layout is one of full sequences."""
+    s = subject(part, options)
+    m = s.build()
+    for form in s.forms:
+        xs = s.sequences(LENGTHS)
+        x, at = m(gather(form, xs, s.junk(xs[0])), s.layout(form, LENGTHS))
+        _law(bool((x[~at.valid.expand(x.shape[:2])] == 0).all()), f"hidden padding is not zero in a {form} batch")
+    xs = s.sequences([s.length] * 2)
+    (x, at), (y, there) = m(torch.stack(xs)), m(torch.stack(xs), s.layout("rows", [s.length] * 2))
+    _same(x, y, "without a layout and with that of full sequences")
+    _law(torch.equal(at.pos, there.pos) and at.grid == there.grid, "without a layout: other positions come out")
+
+
 # ---- gradients and precision
 
 
-@law()
+@law(_runs)
 def gradients(part: type[Part], options: Options) -> None:
     """Gradients are those of the function, for inputs and parameters, dense and packed."""
     s = subject(part, options)
@@ -293,7 +320,7 @@ def gradients(part: type[Part], options: Options) -> None:
     for form, lengths in (("rows", (s.length,)), ("packed", (3, 1, 4))):
         if form != "rows" and form not in s.forms:
             continue
-        xs = [x.requires_grad_(x.is_floating_point()) for x in s.sequences(lengths)]
+        xs = _open(s.sequences(lengths))
 
         def fn(*tensors: Tensor) -> tuple[Tensor, ...]:
             return tuple(y for y in s.run(m, tensors[: len(xs)], form) if y.is_floating_point())
@@ -304,7 +331,7 @@ def gradients(part: type[Part], options: Options) -> None:
             raise AssertionError(f"{form}: {' '.join(str(fault).split())[:160]}") from None
 
 
-@law()
+@law(_runs)
 def bf16(part: type[Part], options: Options) -> None:
     """In bfloat16 the result is finite, of that type, and errs no more than twice what the reference errs."""
     s = subject(part, options)
@@ -325,22 +352,24 @@ def bf16(part: type[Part], options: Options) -> None:
     _law(own <= allowed + 1e-12, f"errs {own:.1e}, over {ROUNDING} times the reference's {allowed / ROUNDING:.1e}")
 
 
-@law()
+@law(_runs)
 def compiles(part: type[Part], options: Options) -> None:
     """torch.compile gives what eager gives, outputs and gradients.
 
     The backend is aot_eager: tracing, functionalisation and the joint graph, where parts can go wrong;
-    code generation is torch's own, takes ten times as long, and needs a C++ compiler. Ragged batches break
-    the graph where shapes depend on values, which is slow to trace: the first example has one.
+    code generation is torch's own, takes ten times as long, and needs a C++ compiler. Full batches only: ragged
+    ones break the graph wherever shapes depend on values, which takes minutes to trace for all parts.
     """
     s = subject(part, options)
     m = s.build()
-    torch._dynamo.reset()
-    form, lengths = ("packed", (LONG, 7)) if "packed" in s.forms and options == part.examples[0] else ("rows", (s.length,) * 2)
-    xs = [x.requires_grad_(x.is_floating_point()) for x in s.sequences(lengths)]
+    xs = _open(s.sequences((12, 12)))
     leaves = [x for x in xs if x.requires_grad] + [p for p in m.parameters() if p.requires_grad]
-    eager = s.run(m, xs, form)
-    fast = s.run(torch.compile(m, backend="aot_eager", dynamic=False), xs, form)
+    eager = s.run(m, xs, "rows")
+    torch._dynamo.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of what breaks the graph
+        s.call = torch.compile(s.call, backend="aot_eager", dynamic=False)
+        fast = s.run(m, xs, "rows")
     _alike(eager, fast, "compiled and eager")
     _alike(_grads(_weighted(eager), leaves), _grads(_weighted(fast), leaves), "gradients compiled and eager")
 
@@ -348,7 +377,7 @@ def compiles(part: type[Part], options: Options) -> None:
 # ---- files and options
 
 
-@law()
+@law(_runs)
 def saves(part: type[Part], options: Options) -> None:
     """A saved part, loaded into one built from another seed, is the same to the bit; saving twice gives the same bytes."""
     s = subject(part, options)
@@ -401,13 +430,19 @@ def matters(part: type[Part], options: Options) -> None:
             other = _print(subject(part, rest))
         except InputError:
             continue  # the other options need this one
-        works = _differ(own, other) or _cost(s) != _cost(subject(part, rest))
+        works = _differ(own, other) or (_runs(s, None) and _cost(s) != _cost(subject(part, rest)))
         _law(works, f"option {key}={value!r} changes nothing")
 
 
 def _print(s: Subject) -> list[Any]:
     """Everything an option could change."""
     m = s.build()
+    if s.part.family == "objectives":
+        at = layout("mixed", MANY)
+        raw, shape = _question(m, s.config(), at)
+        target = m.corrupt(raw, at, torch.Generator().manual_seed(1))
+        out = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+        return [*tree_leaves(target), *m.loss(out, target[1]).values()]
     found: list[Any] = [{k: tuple(v.shape) for k, v in m.state_dict().items()}, *m.state_dict().values()]
     forms = [f for f in ("packed", "right") if f in s.forms]
     for form, lengths in [("rows", [s.length] * 2), *((f, (LONG, 6)) for f in forms)]:
@@ -435,8 +470,8 @@ def declares(part: type[Part], options: Options) -> None:
     """A part names its source, says what it computes, and what it cannot do raises."""
     s = subject(part, options)
     m = s.new()
-    plain = not part.Config.model_fields and not m.state_dict()  # such as "none": nothing to cite
-    _law(plain or bool(part.paper.strip()), "names no paper")
+    simple = part.family in ("embeds", "heads", "objectives") or not (part.Config.model_fields or m.state_dict())
+    _law(simple or bool(part.paper.strip()), "names no paper")
     _law(bool((part.__doc__ or "").strip()), "has no docstring")
     _law(getattr(m, "growth", "n") in GROWTH, f"declares growth {getattr(m, 'growth', None)!r}; known: {list(GROWTH)}")
     if part.family == "mixers" and not m.streams:
@@ -450,7 +485,7 @@ def declares(part: type[Part], options: Options) -> None:
 # ---- backends and cost
 
 
-@law()
+@law(_runs)
 def kernels(part: type[Part], options: Options) -> None:
     """Every kernel that takes a call of this part equals the reference there, outputs and gradients."""
     s = subject(part, options)
@@ -465,7 +500,7 @@ def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator,
     rng = torch.Generator().manual_seed(seed)
     draw = lambda n, low, high: torch.randint(low, high, (n,), generator=rng).tolist()
     forms = [("rows", [s.length] * 2)]
-    forms += [(form, draw(3, 1, 60)) for form in s.forms]
+    forms += [(form, draw(3, 1, s.longest)) for form in s.forms]
     calls: list[tuple[backend.Operator, tuple[Any, ...]]] = []
     with _listening(calls):
         for form, lengths in forms:
@@ -507,6 +542,47 @@ def _compare(name: str, reference: Callable[..., Any], run: Callable[..., Any], 
     (want, slopes), (got, slopes_got) = results
     _alike(want, got, f"kernel {name} and its reference")
     _alike(slopes, slopes_got, f"gradients of kernel {name} and its reference")
+
+
+@law(lambda s, m: s.part.family == "objectives")
+def asks(part: type[Part], options: Options) -> None:
+    """Corruption depends on its generator alone, the loss has right gradients, and padding is not asked for."""
+    s = subject(part, options)
+    m = s.new()
+    at = layout("mixed", MANY)
+    raw, shape = _question(m, s.config(), at)
+    draw = lambda raw: m.corrupt(raw, at, torch.Generator().manual_seed(1))
+    before = [t.clone() for t in tree_leaves(raw)]
+    (one, target), (two, again) = draw(raw), draw(raw)
+    _alike([*tree_leaves(one), *tree_leaves(target)], [*tree_leaves(two), *tree_leaves(again)], "two draws from one seed")
+    _alike(before, tree_leaves(raw), "the input before and after corruption")
+    out = torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_()
+    loss = m.loss(out, target)
+    _law("loss" in loss and loss["loss"].dim() == 0 and bool(loss["loss"].isfinite()), "gives no finite scalar named 'loss'")
+    grad = _grads(loss["loss"], [out])[0]
+    _law(grad.abs().max().item() > 0, "the loss has no gradient into the answer")
+    torch.autograd.gradcheck(lambda o: m.loss(o, target)["loss"], (out,), atol=GRADCHECK, rtol=GRADCHECK, fast_mode=True)
+    if shape[:2] == at.seg.shape:
+        worst = grad[~at.valid].abs().max().item()
+        _law(worst == 0, f"the loss has gradient {worst:.1e} into answers at padding")
+        junk = torch.where(at.valid, raw, 2**40)
+        _same(loss["loss"], m.loss(out, draw(junk)[1])["loss"], "the loss with other ids at padding")
+
+
+def _question(m: Any, c: Any, at: Layout) -> tuple[Any, tuple[int, ...]]:
+    """(raw input, shape of the answer) of the first kind that the objective takes: ids, a class, numbers."""
+    rng = torch.Generator().manual_seed(0)
+    vocab = getattr(c, "vocab", 11)
+    ids = torch.randint(vocab, at.seg.shape, generator=rng)
+    classes, numbers = torch.tensor([2, 0, 1]), torch.randn(3, 4, 2, generator=rng, dtype=torch.float64)
+    kinds = ((ids, (*ids.shape, vocab)), ((ids, classes), (3, 5)), ((ids, numbers), (3, 4, 2)))
+    for raw, shape in kinds:
+        try:
+            m.loss(torch.zeros(shape, dtype=torch.float64), m.corrupt(raw, at, torch.Generator().manual_seed(1))[1])
+        except (InputError, AttributeError, TypeError, RuntimeError):
+            continue
+        return raw, shape
+    raise AssertionError("takes neither token ids, nor classes, nor numbers")
 
 
 GROWTH = {"n": (0.0, 1.03), "n log n": (1.01, 1.3), "n^2": (1.8, 2.05)}  # exponents that pass for each
@@ -554,6 +630,11 @@ def _alike(want: Sequence[Tensor], got: Sequence[Tensor], what: str) -> None:
     _law(len(want) == len(got), f"{what}: {len(want)} and {len(got)} results")
     for a, b in zip(want, got):
         _same(a, b, what)
+
+
+def _open(xs: list[Tensor]) -> list[Tensor]:
+    """The same, with gradients into all that can have one."""
+    return [x.requires_grad_(x.is_floating_point()) for x in xs]
 
 
 def _weighted(ys: Sequence[Tensor]) -> Tensor:

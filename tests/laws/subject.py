@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -93,8 +94,9 @@ class Subject:
     """One part with one set of options. `part` may be a faulty subclass of a real part."""
 
     forms: tuple[str, ...] = ("packed", "right", "left", "mixed")
+    longest = 60  # tokens that any part can be given
     length = 23  # tokens of a full sequence: more than four windows of the example options
-    sizes: tuple[int, ...] = (512, 1024, 2048)  # lengths at which cost is compared
+    sizes: tuple[int, ...] = (256, 512, 1024)  # lengths at which cost is compared
 
     def __init__(self, part: type[Part], options: dict[str, Any]) -> None:
         self.part, self.options = part, options
@@ -123,15 +125,20 @@ class Subject:
         return module
 
     def sequences(self, lengths: Sequence[int], seed: int = 2) -> list[Tensor]:
+        """One input per length; a subject that takes only one length gives that instead."""
         rng = torch.Generator().manual_seed(seed)
         return [torch.randn(t, WIDTH, generator=rng, dtype=torch.float64) for t in lengths]
 
-    def call(self, module: Any, x: Tensor, at: Layout, shared: Shared) -> Tensor:
+    def call(self, module: Any, x: Tensor, at: Layout, shared: Shared) -> Any:
         return module(x, at, shared)
 
     def piece(self, module: Any, x: Tensor, at: Layout, a: int, b: int) -> Tensor:
         """The part on tokens a to b of x alone."""
         return self.call(module, x[:, a:b], at.span(a, b), Shared())
+
+    def junk(self, like: Tensor) -> float | int:
+        """What stands at padding: nothing a part could compute with."""
+        return torch.nan if like.is_floating_point() else 2**40
 
     def layout(self, form: str, lengths: Sequence[int]) -> Layout:
         return layout(form, lengths)
@@ -152,11 +159,12 @@ class Subject:
         """A call on one full sequence, to be counted, and its input."""
         lengths = [length]
 
-        def call(x: Tensor) -> Tensor:
+        def call(x: Tensor) -> Any:
             shared = self.shared("rows", lengths, x.dtype, length)
             return self.call(module, x, self.layout("rows", lengths), shared)
 
-        return call, torch.zeros(1, length, WIDTH)
+        x = torch.stack(self.sequences(lengths))
+        return call, x.float() if x.is_floating_point() else x
 
     def shared(
         self, form: str, lengths: Sequence[int], dtype: torch.dtype = torch.float64, memory_tokens: int = MEMORY
@@ -173,10 +181,13 @@ class Subject:
         """The result of every sequence when they are laid out together in this form."""
         lengths = [len(x) for x in xs]
         shared = self.shared(form, lengths, xs[0].dtype)
-        junk = torch.nan if xs[0].is_floating_point() else 2**40
-        y = self.call(module, gather(form, xs, junk), self.layout(form, lengths), shared)
+        y = self.call(module, gather(form, xs, self.junk(xs[0])), self.layout(form, lengths), shared)
         if losses is not None:
             losses.update(shared.losses)
+        return self.results(y, form, lengths)
+
+    def results(self, y: Any, form: str, lengths: Sequence[int]) -> list[Tensor]:
+        """What a call answered, one result per sequence."""
         return scatter(form, y, lengths)
 
     def alone(self, module: Any, xs: Sequence[Tensor]) -> list[Tensor]:
@@ -187,7 +198,8 @@ class Subject:
             if "memory" in shared.lent:
                 memory, at = shared.lent["memory"]
                 shared = Shared({"memory": (memory[i : i + 1, : MEMORY + i], Layout.dense(1, MEMORY + i))})
-            out.append(self.call(module, x[None], self.layout("rows", [len(x)]), shared)[0])
+            y = self.call(module, x[None], self.layout("rows", [len(x)]), shared)
+            out += self.results(y, "rows", [len(x)])
         return out
 
 
@@ -261,12 +273,115 @@ class Positions(Subject):
         return h.transpose(1, 2).flatten(2)
 
 
+class Resized(Subject):
+    """Embeds and reducers: the result has a layout of its own, with as many sequences as the input."""
+
+    def results(self, y, form, lengths):
+        x, at = y
+        assert at.sequences == len(lengths), f"{at.sequences} sequences come out of {len(lengths)}"
+        return [x[at.ordinal == i] for i in range(at.sequences)]
+
+
+class Embeds(Resized):
+    longest = 23  # what the example options of embeds with a fixed size can read
+
+    def __init__(self, part, options):
+        super().__init__(part, options)
+        if part.reads == "image":
+            self.forms = ()
+
+    def layout(self, form, lengths):
+        return None if self.part.reads == "image" else layout(form, lengths)
+
+    def sequences(self, lengths, seed=2):
+        rng, c = torch.Generator().manual_seed(seed), self.config()
+        if self.part.reads == "tokens":
+            return [torch.randint(getattr(c, "vocab", 256), (t,), generator=rng) for t in lengths]
+        channels = getattr(c, "channels", 2)
+        shape = (channels, 8, 6) if self.part.reads == "image" else (channels,)
+        # All values round to 1, so that a column of category ids holds one that is known.
+        draw = [torch.rand(*([] if len(shape) == 3 else [t]), *shape, generator=rng, dtype=torch.float64) for t in lengths]
+        return [0.6 + 0.8 * x for x in draw]
+
+    def call(self, module, x, at, shared):
+        return module(x, at)
+
+    def piece(self, module, x, at, a, b):
+        return module(x[:, a:b], at.span(a, b))[0]
+
+    def reach(self, module):
+        return "alone" if self.part.reads == "values" and not self.couples(module) else None
+
+    def piecewise(self, module):
+        return self.part.reads != "image" and not self.couples(module)
+
+
+class Heads(Subject):
+    """Heads answer per token or per sequence."""
+
+    def __init__(self, part, options):
+        super().__init__(part, options)
+        c = self.config()
+        fixed = getattr(c, "tokens", None) or (5 if getattr(c, "pool", None) == "token" else None)
+        self.fixed: int | None = fixed  # tokens that every sequence must have
+        self.length = fixed or self.length
+
+    def sequences(self, lengths, seed=2):
+        return super().sequences([self.fixed or t for t in lengths], seed)
+
+    def call(self, module, x, at, shared):
+        if not module.ties:
+            return module(x, at)
+        rng, size = torch.Generator().manual_seed(4), (self.config().vocab, WIDTH)
+        return module(x, at, torch.randn(size, generator=rng, dtype=torch.float64).to(x.dtype))
+
+    def results(self, y, form, lengths):
+        return list(y) if self.pools else scatter(form, y, lengths)
+
+    @cached_property
+    def pools(self) -> bool:
+        """Whether there is one answer per sequence, seen from two sequences in one row."""
+        lengths = [self.fixed or t for t in (3, 4)]
+        x = gather("packed", self.sequences(lengths), 0.0)
+        return len(self.call(self.build(), x, Layout.packed(lengths), Shared())) == 2
+
+    def reach(self, module):
+        return None if self.pools else "alone"
+
+
+class Objectives(Subject):
+    """Objectives take no part in a batch of sequences; the law `asks` is theirs."""
+
+    forms = ()
+
+    def reach(self, module):
+        return None
+
+    def dims(self):
+        return ()
+
+
+class Reducers(Resized):
+    def dims(self):
+        return (WIDTH, WIDTH)
+
+    def call(self, module, x, at, shared):
+        return module(x, at)
+
+    def reach(self, module):
+        return None
+
+
 FAMILIES: dict[str, type[Subject]] = {
     "mixers": Mixers,
     "channels": Subject,
     "norms": Norms,
     "residuals": Residuals,
     "positions": Positions,
+    "embeds": Embeds,
+    "heads": Heads,
+    "reducers": Reducers,
+    "objectives": Objectives,
 }
 
 

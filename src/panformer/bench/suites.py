@@ -45,8 +45,8 @@ def train(rounds: int = 7, batch: int = 8, length: int = 256) -> dict[str, Any]:
     rows, gap = [], 0.0
     for name, dtype in PRECISIONS.items():
         peer = peers.gpt2(layers, width, heads, vocab, length).train()
-        spec = _preset("gpt2") | {"width": width, "objective": None}
-        spec["embed"] |= {"vocab": vocab, "position": {"use": "learned", "length": length}}
+        spec = _preset("gpt2") | {"width": width, "position": {"use": "learned", "length": length}}
+        spec["embed"] |= {"vocab": vocab}
         spec["schedule"][0] |= {"repeat": layers}
         spec["schedule"][0]["mixer"] |= {"heads": heads}
         spec["head"] |= {"vocab": vocab}

@@ -33,7 +33,7 @@ class Moe(Channel):
     "expert_dropped". Shazeer et al. 2017; Fedus et al. 2021 (top 1); Zoph et al. 2022 (router z).
     """
 
-    paper = "Fedus et al. 2021, Switch Transformers: scaling to trillion parameter models with simple and efficient sparsity"
+    paper = "Fedus et al. 2021, Switch Transformers: scaling to trillion parameter models"
     couples: Literal["batch", "sequence"] | None = None  # what else one token's answer depends on
     examples = (
         {"experts": 4, "hidden": 6},

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..core.errors import InputError
+from ..measure.statistics import LEVEL
 from ..ops import backend
 from ..papers import schema
 from ..papers.catalogue import Row
@@ -42,7 +43,7 @@ def _told(
     found = outcome.interval
     return evidence.plain({
         "judge": one.judge, "about": one.about, "verdict": outcome.verdict, "reason": outcome.reason,
-        "interval": None if found is None else {"low": found.low, "mean": found.mean, "high": found.high, "level": v.LEVEL},
+        "interval": None if found is None else {"low": found.low, "mean": found.mean, "high": found.high, "level": LEVEL},
         "numbers": outcome.numbers, "seeds": _seeds(one), "specs": dict(specs),
         "backend": dict(used) or {"torch": 1}, "seconds": round(seconds, 2),
         "check": one.model_dump(mode="json", by_alias=True, exclude_defaults=True),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
+from ..measure.machine import machine, versions
 from ..papers.catalogue import EVIDENCE, Row
 
 FORMAT = 1
@@ -28,7 +28,7 @@ def record(row: Row, verdict: str, checks: list[dict[str, Any]], seconds: float,
     return {
         "format": FORMAT, "id": row.id, "slug": row.slug, "claim": entry.claim, "verdict": verdict,
         "checks": checks, "spec_hash": entry.spec_hash, "claim_hash": entry.claim_hash,
-        "machine": machine(), "versions": versions(), "seconds": round(seconds, 2),
+        "machine": machine(), "versions": {**versions(), "commit": _commit()}, "seconds": round(seconds, 2),
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "command": command,
     }  # fmt: skip
 
@@ -66,39 +66,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-def machine() -> dict[str, Any]:
-    import torch
-
-    return {
-        "cpu": _cpu(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "system": f"{platform.system()} {platform.machine()}", "device": "cpu",
-    }  # fmt: skip
-
-
-def versions() -> dict[str, str | None]:
-    import numpy
-    import torch
-
-    from .. import __version__
-
-    return {
-        "python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
-        "panformer": __version__, "commit": _commit(),
-    }  # fmt: skip
-
-
 def command() -> str:
     """The command line of this run, without the place where the program lies."""
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or "unknown")
 
 
 def _commit() -> str | None:

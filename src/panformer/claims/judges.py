@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import EnvironmentGap, require
+from ..measure.statistics import LEVEL, Interval
 from ..papers import schema
 from . import verdict as v
 
@@ -24,7 +25,7 @@ class Outcome:
     verdict: str
     reason: str
     numbers: dict[str, Any] = field(default_factory=dict)
-    interval: v.Interval | None = None
+    interval: Interval | None = None
 
 
 # ---- equal, parity
@@ -144,11 +145,11 @@ def scales(lengths: Sequence[int], sweeps: Sequence[Sequence[float]], bound: sch
     fits = [stats.linregress(np.log(lengths), np.log(s)) for s in sweeps]
     numbers["exponents"] = [float(f.slope) for f in fits]
     mean = stats.linregress(np.log(lengths), np.mean(np.log(sweeps), 0))
-    reach = float(stats.t.ppf(0.5 + v.LEVEL / 2, len(lengths) - 2) * mean.stderr)
-    found = v.Interval(float(mean.slope) - reach, float(mean.slope), float(mean.slope) + reach)
+    reach = float(stats.t.ppf(0.5 + LEVEL / 2, len(lengths) - 2) * mean.stderr)
+    found = Interval(float(mean.slope) - reach, float(mean.slope), float(mean.slope) + reach)
     if len(fits) > 1:
         over = v.interval(numbers["exponents"])
-        found = v.Interval(min(found.low, over.low), found.mean, max(found.high, over.high))
+        found = Interval(min(found.low, over.low), found.mean, max(found.high, over.high))
     reason = f"exponent {found.mean:.3g} [{found.low:.3g}, {found.high:.3g}], expected {_range(bound)}"
     return Outcome(v.lies_in(found, bound), reason, numbers, found)
 
@@ -171,12 +172,9 @@ def costs(ours: Sequence[float], theirs: Sequence[float], again: Sequence[float]
     return Outcome(v.lies_in(found, bound), reason, numbers, found)
 
 
-def _ratio(a: Sequence[float], b: Sequence[float]) -> v.Interval:
-    return v.interval([math.log(x / y) for x, y in zip(a, b, strict=True)]).map(_exp)
-
-
-def _exp(x: float) -> float:
-    return math.exp(min(x, 700.0))
+def _ratio(a: Sequence[float], b: Sequence[float]) -> Interval:
+    logs = v.interval([math.log(x / y) for x, y in zip(a, b, strict=True)])
+    return Interval(*(math.exp(min(side, 700.0)) for side in (logs.low, logs.mean, logs.high)))
 
 
 # ---- holds, listed

@@ -8,28 +8,16 @@ four); with many seeds and skewed samples it is the better of the two. The union
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..core.errors import require
+from ..measure.statistics import LEVEL, RESAMPLES, Interval, over_seeds
 
-LEVEL = 0.95
+Bound = tuple[float | None, float | None]  # an open side is None
 UPHELD, NOT_UPHELD, INCONCLUSIVE = "upheld", "not upheld", "inconclusive"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and the 95% interval around it."""
-
-    low: float
-    mean: float
-    high: float
-
-    def map(self, change) -> Interval:
-        """The interval under a rising function."""
-        return Interval(change(self.low), change(self.mean), change(self.high))
 
 
 def interval(samples: Sequence[float], resolution: float = 0.0) -> Interval:
@@ -38,24 +26,17 @@ def interval(samples: Sequence[float], resolution: float = 0.0) -> Interval:
     `resolution` is the smallest step the measure can take (1 over the number of answers): the interval
     never claims to be finer, so three equal differences of one answer are not a certainty.
     """
-    stats = require("scipy.stats", "choose")
+    found = over_seeds(samples)
     x = np.asarray(samples, dtype=np.float64)
-    if x.ndim != 1 or len(x) == 0 or not np.isfinite(x).all():
-        raise ValueError(f"an interval needs finite samples, got {samples!r}")
-    mean = float(x.mean())
-    if len(x) == 1:
-        return Interval(-math.inf, mean, math.inf)
-    if np.ptp(x) == 0:
-        return Interval(mean - resolution, mean, mean + resolution)
-    t = stats.ttest_1samp(x, 0.0).confidence_interval(LEVEL)
-    low, high = float(t.low), float(t.high)
-    if len(x) >= 3:
-        with np.errstate(all="ignore"):
-            boot = stats.bootstrap((x,), np.mean, confidence_level=LEVEL, n_resamples=2000, method="BCa", rng=0)
-        inner = boot.confidence_interval
-        if math.isfinite(inner.low) and math.isfinite(inner.high):
-            low, high = min(low, float(inner.low)), max(high, float(inner.high))
-    return Interval(min(low, mean - resolution), mean, max(high, mean + resolution))
+    if len(x) >= 3 and np.ptp(x) > 0:
+        stats = require("scipy.stats", "choose")
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            boot = stats.bootstrap((x,), np.mean, confidence_level=LEVEL, n_resamples=RESAMPLES, method="BCa", rng=0)
+        low, high = (float(side) for side in boot.confidence_interval)
+        if math.isfinite(low) and math.isfinite(high):  # BCa is undefined for some small samples
+            found = found.hull(Interval(low, found.mean, high))
+    return found.hull(Interval(found.mean - resolution, found.mean, found.mean + resolution))
 
 
 def clears(found: Interval, margin: float) -> str:
@@ -65,7 +46,7 @@ def clears(found: Interval, margin: float) -> str:
     return NOT_UPHELD if found.high < margin else INCONCLUSIVE
 
 
-def lies_in(found: Interval, bound: tuple[float | None, float | None]) -> str:
+def lies_in(found: Interval, bound: Bound) -> str:
     """Upheld where the whole interval lies in the bound, not upheld where it lies outside."""
     low, high = open_range(bound)
     if low <= found.low and found.high <= high:
@@ -73,12 +54,12 @@ def lies_in(found: Interval, bound: tuple[float | None, float | None]) -> str:
     return NOT_UPHELD if found.high < low or found.low > high else INCONCLUSIVE
 
 
-def open_range(bound: tuple[float | None, float | None]) -> tuple[float, float]:
+def open_range(bound: Bound) -> tuple[float, float]:
     low, high = bound
     return (-math.inf if low is None else low), (math.inf if high is None else high)
 
 
-def all_in(values: Sequence[float], bound: tuple[float | None, float | None]) -> str:
+def all_in(values: Sequence[float], bound: Bound) -> str:
     """Upheld where every value lies in the bound, not upheld where none does."""
     low, high = open_range(bound)
     inside = [low <= v <= high for v in values]  # nan is inside nothing

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
+from typer.core import TyperGroup
 
 from ..core.errors import InputError
 
@@ -18,37 +20,55 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.
 COLOUR = {"upheld": "green", "not upheld": "red", "inconclusive": "yellow"}
 
 
+class _ListFirst(TyperGroup):
+    """`papers mamba` means `papers list mamba`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        known = args[:1] and (args[0] in self.commands or args[0] == "--help")
+        return super().parse_args(ctx, args if known else ["list", *args])
+
+
+def papers_app() -> typer.Typer:
+    """The group `papers`, ready to be mounted."""
+    app = typer.Typer(
+        cls=_ListFirst,
+        no_args_is_help=False,
+        help="Look papers up: `papers [QUERY]` lists them (all options: `papers list --help`), `papers show SLUG` tells one.\n\n"
+        "Examples: `panformer papers`, `panformer papers rotary --json`, `panformer papers show mamba`",
+    )
+    app.command("list")(papers)
+    app.command("show")(show)
+    return app
+
+
 def papers(
-    words: Annotated[list[str] | None, typer.Argument(metavar="[QUERY] | show SLUG", help="Words to look for.")] = None,
+    query: Annotated[list[str] | None, typer.Argument(metavar="[QUERY]", help="Words to look for.")] = None,
     family: Annotated[str | None, typer.Option(help="Only this folder: mixers, positions ...")] = None,
     area: Annotated[str | None, typer.Option(help="Only this area: foundation, attention, vision ...")] = None,
     status: Annotated[str | None, typer.Option(help="planned, built or checked.")] = None,
     json: JSON = False,
 ) -> None:
-    """List the papers, or show one: what it claims, how that is checked and what came out.
+    """List the papers: what is planned, built and checked, and the verdicts.
 
     \b
     Examples:
       panformer papers
       panformer papers "linear attention" --status checked
       panformer papers --area foundation --json
-      panformer papers show mamba
     """
     from ..papers import catalogue
 
-    words = words or []
-    if words[:1] == ["show"]:
-        if len(words) != 2 or family or area or status:
-            raise InputError("papers show takes one SLUG, such as: panformer papers show mamba")
-        return show(words[1], json)
-    found = catalogue.select(catalogue.rows(), " ".join(words), family, area, status)
+    found = catalogue.select(catalogue.rows(), " ".join(query or []), family, area, status)
     if json:
         return _print([row.public() for row in found])
     _table(found)
 
 
-def show(slug: str, json: bool = False) -> None:
-    """One paper in full, by slug or id.
+def show(
+    slug: Annotated[str, typer.Argument(metavar="SLUG", help="Slug or id of a paper.")],
+    json: JSON = False,
+) -> None:
+    """Show one paper: what it claims, how that is checked and what came out.
 
     Example: panformer papers show fnet
     """
@@ -120,12 +140,14 @@ def _table(rows: tuple[Row, ...]) -> None:
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 160)
-    table = Table(box=None, pad_edge=False)
-    for name in ("id", "slug", "family", "status"):
-        table.add_column(name, justify="right" if name == "id" else "left", no_wrap=name != "slug", overflow="fold")
-    table.add_column("title", no_wrap=True, overflow="ellipsis", ratio=1)
-    for row in rows:
-        table.add_row(str(row.id), row.slug, row.family, _coloured(row.verdict) or row.status, escape(row.title))
+    cells = [(str(r.id), r.slug, r.family, r.verdict or r.status) for r in rows]
+    room = console.width - sum(max((len(c[i]) for c in cells), default=0) + 2 for i in range(4))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("id", "slug", "family", "status", "title"):
+        table.add_column(name, no_wrap=True)
+    for row, cell in zip(rows, cells, strict=True):
+        title = row.title if len(row.title) <= room else f"{row.title[: max(room - 1, 10)]}…"
+        table.add_row(*cell[:3], _coloured(row.verdict) or row.status, escape(title))
     console.print(table)
     counts = {status: sum(row.status == status for row in rows) for status in ("checked", "built", "planned")}
     console.print(f"{len(rows)} papers: " + ", ".join(f"{n} {status}" for status, n in counts.items()))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +15,25 @@ from ..core.errors import InputError
 from .raw import Form, Notes, Raw, read_bytes, some
 
 SUFFIXES = (".npy", ".npz")
+DAMAGE = (  # what NumPy raises on files that are cut short or overwritten
+    ValueError, OSError, EOFError, SyntaxError, KeyError, MemoryError, NotImplementedError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, tokenize.TokenError,
+)  # fmt: skip
 NAMES = {"x": ("x", "data", "inputs", "images", "features"), "y": ("y", "labels", "label", "targets", "target")}
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """{"x": ..., "y": ..., "lengths": ...}, those that the file holds, all finite numbers (y also texts)."""
-    read_bytes(path)
+    data = read_bytes(path)
+    if not data.startswith(b"\x93NUMPY" if path.suffix == ".npy" else b"PK"):
+        raise InputError(f"{path}: is not a NumPy file, whatever its ending")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {"x": file} if isinstance(file, np.ndarray) else {name: file[name] for name in file.files}
-    except ValueError as fault:
+        file = np.load(io.BytesIO(data), allow_pickle=False)
+        found = {"x": file} if isinstance(file, np.ndarray) else {name: file[name] for name in file.files}
+    except DAMAGE as fault:
         if "pickle" in str(fault):
-            raise InputError(
-                f"{path}: holds Python objects; save plain numbers or texts (dtype object is not read)"
-            ) from None
-        raise InputError(f"{path}: is not a whole NumPy file ({fault})") from None
-    except (OSError, EOFError, zipfile.BadZipFile) as fault:
-        raise InputError(f"{path}: is not a whole NumPy file ({fault})") from None
+            raise InputError(f"{path}: holds Python objects; save plain numbers or texts") from None
+        raise InputError(f"{path}: is not a whole NumPy file ({str(fault).splitlines()[0]})") from None
     named = {}
     for role, names in {**NAMES, "lengths": ("lengths",)}.items():
         match = [k for k in found if k.lower() in names]

@@ -33,8 +33,7 @@ def assemble(raw: Raw, opt: Options) -> Dataset:
             opt.refuse(f"{raw.name}: {raw.form}", wish)
     read = len(raw.records)
     inspect.unlabelled(raw)
-    kind, why = inspect.decide(raw.labels, opt.task, raw.target)
-    raw.notes.why.append(why)
+    kind = _decide(raw, opt)
     _sample(raw, opt)
     keys = [content(r) for r in raw.records]
     if kind == "classification":
@@ -59,6 +58,15 @@ def assemble(raw: Raw, opt: Options) -> Dataset:
     mark = fingerprint([*keys, *map(str, raw.labels)], opt)
     prepare = Preparation(input=given, output=output)
     return Dataset(raw.name, task, train, valid, test, prepare, raw.notes.facts, raw.notes.refused, mark)
+
+
+def _decide(raw: Raw, opt: Options) -> Kind:
+    try:
+        kind, why = inspect.decide(raw.labels, opt.task, raw.target)
+    except InputError as fault:
+        raise InputError(f"{raw.name}: {fault}") from None
+    raw.notes.why.append(why)
+    return kind
 
 
 def _sample(raw: Raw, opt: Options) -> None:

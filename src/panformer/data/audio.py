@@ -20,7 +20,8 @@ def read_audio(path: Path) -> tuple[np.ndarray, int]:
     try:
         samples, rate = sf.read(path, dtype="float32", always_2d=True)
     except (sf.SoundFileError, OSError, RuntimeError, ValueError) as fault:
-        raise InputError(f"{path}: cannot be read as sound ({str(fault).splitlines()[0]})") from None
+        reason = str(fault).splitlines()[0].replace(str(path), path.name)
+        raise InputError(f"{path}: cannot be read as sound ({reason})") from None
     if not len(samples):
         raise InputError(f"{path}: holds no samples")
     if not np.isfinite(samples).all():

@@ -26,7 +26,8 @@ def read_image(path: Path) -> np.ndarray:
                     return np.clip(np.asarray(image).astype(np.float64) / 65535, 0, 1)
                 return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except (OSError, ValueError, SyntaxError, pil.DecompressionBombError, pil.DecompressionBombWarning) as fault:
-        raise InputError(f"{path}: cannot be read as a picture ({str(fault).splitlines()[0]})") from None
+        reason = str(fault).splitlines()[0].replace(str(path), path.name)
+        raise InputError(f"{path}: cannot be read as a picture ({reason})") from None
 
 
 def pixels(image: Any, channels: int) -> np.ndarray:

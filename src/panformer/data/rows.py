@@ -34,7 +34,7 @@ def from_table(table: Table, opt: Options) -> Dataset:
     if opt.target:
         for name in wanted:
             if name not in found:
-                raise unknown(f"{table.file}: no such column", name, found)
+                raise InputError(f"{table.file}: {unknown('column', name, found)}")
     task = opt.task if opt.task != "auto" else _guess(table, found, wanted, opt, notes)
     if task == "language":
         return _text(table, found, opt, notes)

@@ -53,7 +53,7 @@ def forecasting(
             s.values, s.when = s.values[-opt.max_rows :], s.when[-opt.max_rows :]
     series, channels = _fill(name, series, channels, notes)
     season = opt.season or season or _period(series[0].values[: in_order(len(series[0].values))[0]])
-    horizon, lookback, why = _sizes(max(len(s.values) for s in series), season, opt)
+    horizon, lookback, why = _sizes(name, max(len(s.values) for s in series), season, opt)
     notes.why.append(why)
     series = _long_enough(name, series, horizon, lookback, notes)
     mean, std = _moments(series)
@@ -71,7 +71,7 @@ def forecasting(
         "refused": len(notes.refused),
     }
     facts["series"] = len(series)
-    facts["naive_mae"] = _naive(scaled, season)
+    facts["naive_mae"] = _naive(name, scaled, season)
     rule = "70/15/15 by time within each series: what is predicted in test comes after valid, and that after train"
     facts["split"] = {"rule": rule, "seed": opt.seed, **{n: len(e) for n, e in zip(NAMES, examples, strict=True)}}
     facts["why"], facts["warnings"] = notes.why, notes.warnings
@@ -134,13 +134,13 @@ def _fill(
     return filled, tuple(channels[c] for c in keep)
 
 
-def _sizes(steps: int, season: int, opt: Options) -> tuple[int, int, str]:
+def _sizes(name: str, steps: int, season: int, opt: Options) -> tuple[int, int, str]:
     """Horizon: one season, at most a twelfth of the series; lookback: three horizons and two seasons, if it fits."""
     horizon = opt.horizon or max(1, min(season if season > 1 else 12, steps // 12))
     train, valid = in_order(steps)
     room = valid - train
     if horizon > room:
-        raise InputError(f"horizon {horizon} is too long: a series of {steps:,} steps keeps {room} for tuning")
+        raise InputError(f"{name}: horizon {horizon} is too long: a series of {steps:,} steps keeps {room} for tuning")
     lookback = opt.lookback or max(1, min(max(3 * horizon, 2 * season, 32), LONGEST, train // 2 - horizon))
     told = "as asked" if opt.horizon else f"one season of {season}" if horizon == season else f"for {steps:,} steps"
     return horizon, lookback, f"horizon {horizon} ({told}), season {season}, lookback {lookback}"
@@ -186,11 +186,11 @@ def _moments(series: list[Series]) -> tuple[tuple[float, ...], tuple[float, ...]
     return tuple(train.mean(0).tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
 
 
-def _naive(scaled: list[torch.Tensor], season: int) -> list[float]:
+def _naive(name: str, scaled: list[torch.Tensor], season: int) -> list[float]:
     """Mean |y_t - y_(t-season)| per channel over the training parts: the unit of MASE (Hyndman and Koehler 2006)."""
     apart = [(x[season:] - x[:-season]).abs() for s in scaled if len(x := s[: in_order(len(s))[0]]) > season]
     if not apart:
-        raise InputError(f"season {season} is longer than the training part of every series")
+        raise InputError(f"{name}: season {season} is longer than the training part of every series")
     return [max(v, 1e-8) for v in torch.cat(apart).double().mean(0).tolist()]
 
 

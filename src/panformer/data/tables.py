@@ -12,6 +12,7 @@ import io
 import json
 import math
 import re
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -55,7 +56,7 @@ def read_table(path: Path) -> Table:
         if path.suffix == ".gz":
             try:
                 data = gzip.decompress(data)
-            except (OSError, EOFError) as fault:
+            except (OSError, EOFError, zlib.error) as fault:
                 raise InputError(f"{path}: is not a whole gzip file ({fault})") from None
         text = decode(data, path)
         kind = Path(path.name.removesuffix(".gz")).suffix

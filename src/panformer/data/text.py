@@ -70,7 +70,7 @@ def _split(documents: Sequence[Document], opt: Options, notes: Notes) -> tuple[l
     parts: list[list[Document]] = [[], [], []]
     for source, text in dict(zip(keys, documents, strict=True)).values():
         edges = [0, *(_line_end(text, at) for at in in_order(len(text))), len(text)]
-        for part, start, end in zip(parts, edges, edges[1:], strict=True):
+        for part, start, end in zip(parts, edges[:-1], edges[1:], strict=True):
             line = text.count("\n", 0, start) + 1
             part.append((f"{source}:{line}", text[start:end]))
     return parts, "70/15/15 by place in the text (fewer than 3 documents), the last part for test"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from .series import Series, Shape, even, say_time
 from .tables import Table, number, numbers, times
 
 NAMES = ("time", "date", "datetime", "timestamp", "ds", "t", "year", "month", "period", "step")
+ID = re.compile(r"id$|^id|series|sensor|station|store|item|group|unit", re.IGNORECASE)  # numbers that name series
 WIDEST = 64  # ids that become channels of one series; more stay series of their own
 ROW = "row"  # the time of a table without times
 
@@ -43,13 +45,13 @@ def stamps_of(table: Table, time: str) -> list[float]:
 
 
 def id_column(table: Table, kinds: dict[str, str], time: str, wanted: Sequence[str]) -> str:
-    """ "" when no time repeats, else the column that tells the series apart."""
+    """The column that tells the series apart; empty when no time repeats."""
     stamps = table.columns[time]
     if len(set(stamps)) == len(stamps):
         return ""
     for name, kind in kinds.items():
         cells = table.columns[name]
-        fits = kind == "category" or (kind == "number" and all(v is None or v == int(v) for v in map(number, cells)))
+        fits = kind == "category" or (kind == "number" and ID.search(name) is not None)
         if name not in (time, *wanted) and fits and 4 * len(set(cells)) <= len(cells):
             if None not in cells and len(set(zip(cells, stamps, strict=True))) == len(stamps):
                 return name
@@ -81,7 +83,7 @@ def series_of(
     numeric = [n for n, k in kinds.items() if k == "number" and n not in (time, id_name)]
     for name in wanted:
         if name not in table.columns:
-            raise unknown(f"{table.file}: no such column", name, table.columns)
+            raise InputError(f"{table.file}: {unknown('column', name, table.columns)}")
         if name not in numeric:
             raise InputError(
                 f"{table.file}: column {name!r} holds no numbers, so it cannot be forecast; numbers: {some(numeric)}"
@@ -107,7 +109,10 @@ def _long(
     rows: dict[str, list[int]] = {}
     for i, key in enumerate(table.columns[id_name]):
         rows.setdefault(str(key), []).append(i)
-    found = {key: _one(table, time, stamps, calendar, channels, index, key, notes) for key, index in rows.items()}
+    aside = Notes()  # one warning per series would drown the others
+    found = {key: _one(table, time, stamps, calendar, channels, index, key, aside) for key, index in rows.items()}
+    more = len(aside.warnings) - 3
+    notes.warnings += aside.warnings[:3] + ([f"{more:,} more such warnings on other series"] if more > 0 else [])
     season = next(s for _, s in found.values())
     told = f"column {id_name!r} tells {len(rows):,} series apart, {time!r} holds the time"
     same = len({tuple(s.when) for s, _ in found.values()}) == 1

@@ -15,6 +15,11 @@ from ..core.part import Config as Base
 from ..core.part import Slot
 
 
+def laid(raw: Tensor, at: Layout | None) -> Layout:
+    """Where raw input (B, T, ...) sits: one full sequence per row if nothing else is said."""
+    return Layout.dense(raw.shape[0], raw.shape[1], device=raw.device) if at is None else at
+
+
 class Options(Base):
     norm: Annotated[Base | None, Slot("norms")] = None
     dropout: float = Field(0.0, ge=0, lt=1)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from ..core.errors import InputError
 from ..core.families import linear
 from ..core.layout import Layout
-from ._finish import Finished, Ordered
+from ._finish import Finished, Ordered, laid
 
 
 class Options(Ordered):
-    size: int | None = Field(None, gt=0, description="width of the table, with a projection to the model's; default: width")
+    size: int | None = Field(None, gt=0, description="width of the table, then projected; default: the model's")
     scale: bool = False  # table vectors times sqrt(size), as where a head shares the table
 
 
@@ -33,7 +33,7 @@ class Lookup(Finished):
     def forward(self, raw: Tensor, at: Layout | None = None) -> tuple[Tensor, Layout]:
         """raw (B, T) ids, or (B, T, 2) ids and types."""
         ids, kinds = (raw, None) if raw.dim() == 2 else raw.unbind(-1)
-        at = Layout.dense(*ids.shape, device=ids.device) if at is None else at
+        at = laid(ids, at)
         x = _find(self.table, at.clean(ids), "token id") * self.scale
         if self.types is not None:
             x = x + _find(self.types, torch.zeros_like(ids) if kinds is None else at.clean(kinds), "type id")
@@ -50,10 +50,10 @@ def _table(rows: int, size: int) -> nn.Embedding:
 
 
 def _find(table: nn.Embedding, ids: Tensor, what: str) -> Tensor:
-    """The rows of the table. Elsewhere than on the CPU a check would have to wait for the device, so torch's own stands."""
+    """The rows of the table. Off the CPU a check would have to wait for the device, so torch's own stands there."""
     if ids.device.type == "cpu" and not torch.compiler.is_compiling():
         low, high = (int(v) for v in ids.aminmax())
         if low < 0 or high >= table.num_embeddings:
             bad = low if low < 0 else high
-            raise InputError(f"{what} {bad} is outside the vocabulary of {table.num_embeddings} (0 .. {table.num_embeddings - 1})")
+            raise InputError(f"{what} {bad} is outside the vocabulary, 0 .. {table.num_embeddings - 1}")
     return table(ids)

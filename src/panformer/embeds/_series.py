@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.errors import InputError
 from ..core.layout import Layout
 from ..ops.segment import moments, spread
-from ._finish import Finished
+from ._finish import Finished, laid
 
 Normalise = Literal["none", "instance"]
 EPS = 1e-5
@@ -37,9 +37,9 @@ class Series(Finished):
         """A forecast (N, horizon, C) in the units of raw (B, T, C); other answers stay as they are."""
         if self.normalise == "none" or out.dim() != 3:
             return out
-        at = Layout.dense(*raw.shape[:2], device=raw.device) if at is None else at
+        at = laid(raw, at)
         if out.shape[-1] != raw.shape[-1]:
-            raise InputError(f"{self.use()}: a forecast of {out.shape[-1]} channels cannot get the units of {raw.shape[-1]}")
+            raise InputError(f"{self.use()}: a forecast of {out.shape[-1]} channels for {raw.shape[-1]} in the input")
         mean, deviation = moments(at.clean(raw), at, EPS)
         return out * deviation[:, None] + mean[:, None]
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ..core.errors import InputError
 from ..core.layout import Layout
-from ._finish import Finished, Options
+from ._finish import Finished, Options, laid
 
 
 class Columns(Finished):
@@ -36,8 +36,8 @@ class Columns(Finished):
 
     def forward(self, raw: Tensor, at: Layout | None = None) -> tuple[Tensor, Layout]:
         if raw.shape[-1] != 2:
-            raise InputError(f"columns: values must be (B, T, 2), a number and a category per cell, got {tuple(raw.shape)}")
-        at = Layout.dense(*raw.shape[:2], device=raw.device) if at is None else at
+            raise InputError(f"columns: values must be (B, T, 2), number and category, got {tuple(raw.shape)}")
+        at = laid(raw, at)
         number, category = at.clean(raw).unbind(-1)
         column, category = at.pos[..., 0], category.round().long()
         _check(column, len(self.weight), "column")

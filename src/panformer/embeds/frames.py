@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.families import linear
 from ..core.layout import Layout
-from ._finish import Ordered
+from ._finish import Ordered, laid
 from ._series import Normalise, Series, check_channels
 
 
@@ -35,5 +35,5 @@ class Frames(Series):
 
     def forward(self, raw: Tensor, at: Layout | None = None) -> tuple[Tensor, Layout]:
         check_channels("frames", raw, self.channels)
-        at = Layout.dense(*raw.shape[:2], device=raw.device) if at is None else at
+        at = laid(raw, at)
         return self.finish(self.map(self.standard(raw, at)), at), at

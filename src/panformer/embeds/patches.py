@@ -38,10 +38,10 @@ class Patches(Finished):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__(c, width)
-        self.size, self.channels = c.size, c.channels
+        self.size, self.channels, self.padding = c.size, c.channels, c.padding
         self.map = nn.Conv2d(c.channels, width, c.size, c.stride or c.size, c.padding, bias=c.bias)
         nn.init.normal_(self.map.weight, std=(c.channels * c.size**2) ** -0.5)
-        if c.bias:
+        if self.map.bias is not None:
             nn.init.zeros_(self.map.bias)
         self.first = nn.Parameter(0.02 * torch.randn(width)) if c.class_token else None
 
@@ -61,9 +61,9 @@ class Patches(Finished):
         channels, *sides = raw.shape[1:]
         if channels != self.channels:
             raise InputError(f"patches: images have {channels} channels, this embed reads {self.channels}")
-        whole = self.map.stride == (self.size, self.size) and not self.map.padding[0]
-        if min(sides) + 2 * self.map.padding[0] < self.size or (whole and any(s % self.size for s in sides)):
-            raise InputError(f"patches: an image of {sides[0]} x {sides[1]} does not divide into patches of {self.size}")
+        whole = self.map.stride == (self.size, self.size) and not self.padding
+        if min(sides) + 2 * self.padding < self.size or (whole and any(s % self.size for s in sides)):
+            raise InputError(f"patches: an image of {sides[0]} x {sides[1]} does not cut into patches of {self.size}")
 
 
 def _with_first(at: Layout) -> Layout:

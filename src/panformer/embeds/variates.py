@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.errors import InputError
 from ..core.families import linear
 from ..core.layout import Layout
-from ._finish import Options
+from ._finish import Options, laid
 from ._series import Normalise, Series, cut
 
 
@@ -36,7 +36,7 @@ class Variates(Series):
         self.map = linear(c.length, width)
 
     def forward(self, raw: Tensor, at: Layout | None = None) -> tuple[Tensor, Layout]:
-        at = Layout.dense(*raw.shape[:2], device=raw.device) if at is None else at
+        at = laid(raw, at)
         longest = int(at.lengths.max())
         if longest > self.length:
             raise InputError(f"variates: a series of {longest} steps is longer than the {self.length} this embed reads")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.families import linear
 from ..core.layout import Layout
-from ._finish import Ordered
+from ._finish import Ordered, laid
 from ._series import Normalise, Series, check_channels, cut
 
 
@@ -42,7 +42,7 @@ class Windows(Series):
 
     def forward(self, raw: Tensor, at: Layout | None = None) -> tuple[Tensor, Layout]:
         check_channels("windows", raw, self.channels)
-        at = Layout.dense(*raw.shape[:2], device=raw.device) if at is None else at
+        at = laid(raw, at)
         count = torch.ceil((at.lengths - self.size).clamp(min=0) / self.stride).long() + 1
         stretch = cut(self.standard(raw, at), at, self.size, self.stride, count)
         placed = Layout.padded(count)

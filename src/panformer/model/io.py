@@ -122,18 +122,21 @@ def verify(folder: Path) -> list[str]:
     """The names of a folder's files, each checked for size and content."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such model folder")
-    entries = read_json(folder / "manifest.json").get("files")
-    if not isinstance(entries, dict):
-        raise CheckpointError(f"{folder}/manifest.json: lists no files")
+    manifest = read_json(folder / "manifest.json")
+    entries = manifest.get("files")
+    if manifest.keys() != {"format", "files"} or not isinstance(entries, dict) or manifest["format"] != FORMAT:
+        raise CheckpointError(f"{folder}/manifest.json: not a manifest of format {FORMAT}")
     for name, facts in entries.items():
+        if not isinstance(facts, dict) or facts.keys() != {"bytes", "sha256"}:
+            raise CheckpointError(f"{folder}/manifest.json: {name!r} has no size and hash")
         path = folder / name
         if Path(name).name != name or path.is_symlink():
             raise CheckpointError(f"{folder}/manifest.json: {name!r} is not a plain file name")
         if not path.is_file():
             raise CheckpointError(f"{path}: named in the manifest but missing")
-        if path.stat().st_size != facts.get("bytes"):
+        if path.stat().st_size != facts["bytes"]:
             raise CheckpointError(f"{path}: {path.stat().st_size} bytes, the manifest says {facts.get('bytes')}")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != facts.get("sha256"):
+        if hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
             raise CheckpointError(f"{path}: content does not match the manifest; the file is damaged")
     return sorted(entries)
 

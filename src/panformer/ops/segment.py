@@ -39,7 +39,7 @@ def mean(x: Tensor, at: Layout) -> Tensor:
 
 
 def spread(y: Tensor, at: Layout) -> Tensor:
-    """Every sequence's value at each of its tokens: (N, ...) -> (B, T, ...) or (B, 1, ...); padding gets any of them."""
+    """Every sequence's value at each of its tokens: (N, ...) -> (B, T, ...) or (B, 1, ...); padding gets any."""
     return y[:, None] if at.full else y[at.ordinal.clamp(min=0)]
 
 

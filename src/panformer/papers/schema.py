@@ -233,7 +233,8 @@ def parse(tree: Any, where: str) -> Paper:
 
 
 def _line(fault: ValidationError, where: str) -> str:
-    first = fault.errors(include_url=False)[0]
+    faults = fault.errors(include_url=False)
+    first = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])  # a typo explains a missing key
     home, keys = _follow([str(key) for key in first["loc"]])
     at = ".".join([where, *keys])
     if first["type"] == "extra_forbidden":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from ..core.families import Position
 from ..core.part import Config as Base
@@ -20,6 +21,7 @@ class Alibi(Position):
 
     paper = "Press et al. 2021, Train short, test long: attention with linear biases enables input length extrapolation"
     kind = "bias"
+    slope: Tensor  # (H,)
     examples = ({}, {"two_sided": True})
 
     class Config(Base):

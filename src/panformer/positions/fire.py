@@ -37,8 +37,9 @@ class Fire(Position):
         self.c = nn.Parameter(torch.tensor(c.c))
         self.threshold = c.threshold
         self.stretch = nn.Parameter(torch.ones(()))  # L = threshold * stretch: steps of the size of other weights
-        self.f = nn.Sequential(linear(1, c.hidden), nn.ReLU(), linear(c.hidden, heads))
-        nn.init.uniform_(self.f[0].bias, -1, 1)  # knees all over [0, 1]; at bias 0 the network would be linear there
+        first = linear(1, c.hidden)
+        nn.init.uniform_(first.bias, -1, 1)  # knees all over [0, 1]; at bias 0 the network would be linear there
+        self.f = nn.Sequential(first, nn.ReLU(), linear(c.hidden, heads))
 
     def bias(self) -> Score:
         return Interpolated(self.f, self.c.abs(), (self.threshold * self.stretch).abs())

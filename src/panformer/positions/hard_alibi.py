@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.families import Position
@@ -18,16 +19,17 @@ class HardAlibi(Position):
 
     paper = "Jelassi et al. 2024, Repeat after me: transformers are better than state space models at copying"
     kind = "bias"
+    sizes: Tensor  # (H,) int64
     examples = ({}, {"windows": (3,)})
 
     class Config(Base):
-        windows: tuple[int, ...] | None = None  # tokens seen by the first heads; default: 1, 2, ... for half of them
+        windows: tuple[int, ...] | None = None  # tokens seen by the first heads; null: 1, 2, ... for half of them
 
     def __init__(self, c: Config, heads: int, size: int) -> None:
         super().__init__()
         windows = tuple(range(1, heads // 2 + 1)) if c.windows is None else c.windows
         if len(windows) > heads or min(windows, default=1) < 1:
-            raise InputError(f"hard_alibi: windows must be at most {heads} (one per head) numbers >= 1, got {list(windows)}")
+            raise InputError(f"hard_alibi: windows must be numbers >= 1, one for each of at most {heads} heads")
         sizes = [*windows, *[-1] * (heads - len(windows))]
         self.register_buffer("sizes", torch.tensor(sizes), persistent=False)
 

@@ -9,7 +9,7 @@ from ..core.part import Config as Base
 class NoPosition(Position):
     """x. A causal mixer still learns where it is from how much it can see. Haviv et al. 2022."""
 
-    paper = "Haviv et al. 2022, Transformer language models without positional encodings still learn positional information"
+    paper = "Haviv et al. 2022, Transformer language models without positional encodings"
     kind = "none"
 
     class Config(Base):

@@ -35,12 +35,12 @@ class Rope(Position):
         self.base, self.pairing = c.base, c.pairing
         self.width = round(c.partial * size)
         if self.width % 2:
-            raise InputError(f"rope: {self.width} of {size} numbers per head cannot be paired; an even number is needed")
+            raise InputError(f"rope: {self.width} of {size} numbers per head cannot be paired; it must be even")
 
     def rotate(self, x: Tensor, at: Layout) -> Tensor:
         p = at.pos.shape[-1]
         if self.width % (2 * p):
-            raise InputError(f"rope: {self.width} numbers per head are not a multiple of {2 * p}, which {p} coordinates need")
+            raise InputError(f"rope: {p} coordinates need a multiple of {2 * p} numbers per head, not {self.width}")
         cos, sin = at.derive(("rope", self.width, self.base, x.dtype), lambda: self._waves(at, x.dtype))
         if self.width == x.shape[-1]:
             return rotate(x, cos, sin, self.pairing)

@@ -152,19 +152,24 @@ class _Run:
             self._check()
 
     def _gradients(self, batch: Any) -> float:
-        """Gradients of one batch, in `micro` pieces whose sum is the whole batch's loss."""
-        total, pieces = 0.0, _cut(batch, self.how.micro)
-        for piece, share in pieces:
-            with torch.autocast("cpu" if not _cuda(self.model) else "cuda", torch.bfloat16, self.how.precision == "bf16"):
+        """Gradients of one batch; in `micro` pieces they are those of the whole, weighted by what each counts."""
+        total, count, stats = 0.0, 0.0, {}
+        pieces = _cut(batch, self.how.micro)
+        device = next(self.model.parameters()).device.type
+        for piece in pieces:
+            with torch.autocast(device, torch.bfloat16, self.how.precision == "bf16"):
                 losses, stats = compute(self.model, self.objective, piece, self.rng)
-            value = losses["loss"]
+            value, terms = losses["loss"], float(losses["count"]) if len(pieces) > 1 else 1.0
             if not torch.isfinite(value):
                 raise PanformerError(f"the loss is {value.item()} at step {self.fit.steps + 1}: {self._culprit(piece)}")
-            (value * share).backward()
-            total += value.item() * share
-        for name, stat in stats.items():
-            self.fit.stats[name] = stat.flatten().tolist()
-        return total
+            (value * terms).backward()
+            total, count = total + value.item() * terms, count + terms
+        if len(pieces) > 1:
+            for p in self.model.parameters():
+                if p.grad is not None:
+                    p.grad /= count
+        self.fit.stats = {name: stat.flatten().tolist() for name, stat in stats.items()}
+        return total / count
 
     def _check(self) -> None:
         assert self.validate is not None
@@ -268,18 +273,9 @@ def _endless(batches: Batches) -> Iterator[Any]:
             raise PanformerError("the training split has no batches")
 
 
-def _cut(batch: Any, pieces: int) -> list[tuple[Any, float]]:
-    """A batch in up to `pieces` parts, each with its share of what the loss is a mean over."""
+def _cut(batch: Any, pieces: int) -> list[Any]:
+    """A batch in up to `pieces` parts along its rows."""
     if pieces == 1:
-        return [(batch, 1.0)]
+        return [batch]
     cuts = [c for c in torch.arange(len(batch.x)).chunk(pieces) if len(c)]
-    parts = [type(batch)(*(None if f is None else f[c[0] : c[-1] + 1] for f in batch)) for c in cuts]
-    if batch.y is None and batch.lengths is not None:  # language: a mean over tokens that have a next one
-        weights = [float((p.lengths - 1).sum()) for p in parts]
-    else:
-        weights = [float(len(p.x)) for p in parts]
-    return [(p, w / sum(weights)) for p, w in zip(parts, weights, strict=True)]
-
-
-def _cuda(model: nn.Module) -> bool:
-    return next(model.parameters()).is_cuda
+    return [type(batch)(*(None if f is None else f[c[0] : c[-1] + 1] for f in batch)) for c in cuts]

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+from ...core import part
+from ...core.families import Objective
+from ...core.layout import Layout
+from ...model.model import Model
 
 SKIP = -100  # a position without an answer
 
 
 class Batch(NamedTuple):
-    """x: tokens (B, T) int64, values (B, T, C) or images (B, C, H, W); target as the task says; lengths (B,) or None."""
+    """x: tokens (B, T) int64, values (B, T, C) or images (B, C, H, W); lengths (B,) or None; y as the objective reads it."""
 
     x: Tensor
-    target: Tensor
     lengths: Tensor | None = None
+    y: Tensor | None = None
 
 
 class Options(BaseModel):
@@ -25,21 +33,27 @@ class Options(BaseModel):
 
 
 class Task:
-    """A seeded problem. Subclasses nest a Config and say what a model must read and answer.
+    """A seeded problem: what a model must read and answer, fresh examples, and a measure on unseen ones.
 
-    Targets: class per position (B, T) or per sequence (B,), SKIP where nothing is asked; or numbers.
+    Subclasses nest a Config. With the `classify` objective y is a class per position (B, T) or per sequence
+    (B,), SKIP where nothing is asked.
     """
 
     Config: ClassVar[type[Options]] = Options
-    lower_is_better: ClassVar[bool] = False
-    tests: ClassVar[int] = 512  # sequences in a test
+    tests: int = 512  # sequences in a test
+    lower_is_better: bool = False
 
     def __init__(self, config: Any) -> None:
         self.config = config
+        self.goal: Objective = part.config("objectives", self.objective()).build()
 
     def ends(self) -> dict[str, Any]:
         """Keys of a spec that this task fixes unless the model says otherwise: embed, head, causal."""
         raise NotImplementedError
+
+    def objective(self) -> str | dict[str, Any]:
+        """What is trained, and in what form the test asks."""
+        return "classify"
 
     def batch(self, rng: torch.Generator, size: int) -> Batch:
         """Fresh training examples."""
@@ -49,24 +63,23 @@ class Task:
         """Examples of the test, which may be harder (longer) than training."""
         return self.batch(rng, size)
 
-    def loss(self, out: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy over what is asked. out (..., K)."""
-        return F.cross_entropy(out.flatten(0, -2).float(), batch.target.flatten(), ignore_index=SKIP)
-
-    def score(self, out: Tensor, batch: Batch) -> tuple[float, float]:
-        """(sum, count) over the batch, of which the measure is the mean: right answers over questions."""
-        asked = batch.target != SKIP
-        return float((out.argmax(-1) == batch.target)[asked].sum()), float(asked.sum())
+    def score(self, out: Tensor, target: Tensor) -> tuple[float, float]:
+        """(sum, count) over a batch, of which the measure is the ratio: right answers over questions."""
+        asked = target != SKIP
+        return float((out.argmax(-1) == target)[asked].sum()), float(asked.sum())
 
     @torch.no_grad()
-    def measure(self, model: nn.Module, seed: int, size: int = 64) -> float:
+    def measure(self, model: Model, seed: int, size: int = 64) -> float:
         """The mean score on the test of this seed, which every arm shares."""
         rng = torch.Generator().manual_seed(5_000_000 + seed)
         model.eval()
         total = count = 0.0
         for _ in range(-(-self.tests // size)):
-            batch = self.test(rng, size)
-            got, asked = self.score(model(batch.x, batch.lengths), batch)
+            batch = self.test(rng, min(size, self.tests))
+            shape = batch.x.shape[:2]
+            at = Layout.dense(*shape) if batch.lengths is None else Layout.padded(batch.lengths, shape[1])
+            x, target = self.goal.corrupt(batch.x if batch.y is None else (batch.x, batch.y), at, rng)
+            got, asked = self.score(model(x, batch.lengths), target)
             total, count = total + got, count + asked
         return total / count
 
@@ -77,6 +90,37 @@ class Task:
 
     def dump(self) -> dict[str, Any]:
         return {"use": type(self).__module__.rpartition(".")[2], **self.config.model_dump(mode="json")}
+
+
+@dataclass
+class Feed:
+    """A task as the training loop reads it: fresh batches for ever, resumable."""
+
+    task: Task
+    size: int
+    rng: torch.Generator
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            yield self.task.batch(self.rng, self.size)
+
+    def state(self) -> dict[str, Any]:
+        return {"rng": self.rng.get_state().tolist()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.rng.set_state(torch.tensor(state["rng"], dtype=torch.uint8))
+
+
+def bits(out: Tensor, target: Tensor) -> tuple[float, float]:
+    """(bits, how many answers) of a batch: out (..., K), target (...) with SKIP."""
+    nats = F.cross_entropy(out.flatten(0, -2).float(), target.flatten(), ignore_index=SKIP, reduction="sum")
+    return float(nats) / math.log(2), float((target != SKIP).sum())
+
+
+def tokens(vocab: int, classes: int | None = None, causal: bool = True) -> dict[str, Any]:
+    """Ends for tokens in and a class at every token out."""
+    head = {"use": "tag", "classes": classes or vocab}
+    return {"causal": causal, "embed": {"use": "tokens", "vocab": vocab}, "head": head}
 
 
 def draw(rng: torch.Generator, low: int, high: int, *shape: int) -> Tensor:

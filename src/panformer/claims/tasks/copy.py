@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ._base import SKIP, Batch, Options, Task, draw
+from ._base import SKIP, Batch, Options, Task, draw, tokens
 
 
 class Copy(Task):
@@ -27,8 +27,7 @@ class Copy(Task):
             return self
 
     def ends(self):
-        vocab = self.config.vocab + 2
-        return {"causal": True, "embed": {"use": "tokens", "vocab": vocab}, "head": {"use": "tag", "classes": vocab}}
+        return tokens(self.config.vocab + 2)
 
     def batch(self, rng, size):
         return self._make(rng, draw(rng, self.config.low, self.config.high + 1, size))
@@ -36,11 +35,10 @@ class Copy(Task):
     def test(self, rng, size):
         return self._make(rng, torch.full((size,), self.config.test or self.config.high))
 
-    def score(self, out, batch):
+    def score(self, out, target):
         if self.config.score == "symbol":
-            return super().score(out, batch)
-        asked = batch.target != SKIP
-        right = (out.argmax(-1) == batch.target) | ~asked
+            return super().score(out, target)
+        right = (out.argmax(-1) == target) | (target == SKIP)
         return float(right.all(-1).sum()), float(len(right))
 
     def _make(self, rng: torch.Generator, lengths: Tensor) -> Batch:
@@ -54,7 +52,7 @@ class Copy(Task):
         ahead = text.gather(1, _within(where + 1, n, longest))
         target = torch.where((where > n) & (where <= 2 * n), ahead, SKIP)
         real = 2 * n + 1
-        return Batch(torch.where(where < real, x, 0), torch.where(where < real, target, SKIP), real[:, 0])
+        return Batch(torch.where(where < real, x, 0), real[:, 0], torch.where(where < real, target, SKIP))
 
 
 def _within(where: Tensor, n: Tensor, longest: int) -> Tensor:

@@ -6,16 +6,14 @@ before it, measured in bits per pixel. Every fifth image is for the test.
 
 from __future__ import annotations
 
-import math
 from functools import cache
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...core.errors import require
-from ._base import Batch, Options, Task
+from ._base import Batch, Options, Task, bits, tokens
 
 LEVELS = 17
 
@@ -32,12 +30,12 @@ class Digits(Task):
 
     def ends(self):
         if self.config.form == "image":
-            embed = {"use": "patches", "size": 1, "channels": 1, "grid": [8, 8]}
+            embed = {"use": "patches", "size": 1, "channels": 1}
             return {"embed": embed, "head": {"use": "classify", "classes": 10}}
         embed = {"use": "tokens", "vocab": LEVELS + 1}
         if self.config.form == "pixels":
             return {"embed": embed, "head": {"use": "classify", "classes": 10}}
-        return {"causal": True, "embed": embed, "head": {"use": "tag", "classes": LEVELS}}
+        return tokens(LEVELS + 1, LEVELS)
 
     def batch(self, rng, size):
         return self._take(rng, size, False)
@@ -45,11 +43,8 @@ class Digits(Task):
     def test(self, rng, size):
         return self._take(rng, size, True)
 
-    def score(self, out, batch):
-        if self.config.form != "draw":
-            return super().score(out, batch)
-        nats = F.cross_entropy(out.flatten(0, -2).float(), batch.target.flatten(), reduction="sum")
-        return float(nats) / math.log(2), float(batch.target.numel())
+    def score(self, out, target):
+        return bits(out, target) if self.config.form == "draw" else super().score(out, target)
 
     @property
     def resolution(self) -> float:
@@ -62,11 +57,11 @@ class Digits(Task):
         chosen = pool[torch.randint(0, len(pool), (size,), generator=rng)]
         pixels, labels = pixels[chosen], labels[chosen]
         if self.config.form == "image":
-            return Batch(pixels.view(-1, 1, 8, 8).float() / 8 - 1, labels)
+            return Batch(pixels.view(-1, 1, 8, 8).float() / 8 - 1, y=labels)
         if self.config.form == "pixels":
-            return Batch(pixels, labels)
+            return Batch(pixels, y=labels)
         start = torch.full((size, 1), LEVELS)
-        return Batch(torch.cat([start, pixels[:, :-1]], 1), pixels)
+        return Batch(torch.cat([start, pixels[:, :-1]], 1), y=pixels)
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from ._base import SKIP, Batch, Options, Task, draw
+from ._base import SKIP, Batch, Options, Task, draw, tokens
 
 
 class Induction(Task):
@@ -18,8 +18,7 @@ class Induction(Task):
         test: int | None = Field(None, ge=4)
 
     def ends(self):
-        vocab = self.config.vocab + 1
-        return {"causal": True, "embed": {"use": "tokens", "vocab": vocab}, "head": {"use": "tag", "classes": vocab}}
+        return tokens(self.config.vocab + 1)
 
     def batch(self, rng, size):
         return self._make(rng, size, self.config.length)
@@ -36,4 +35,4 @@ class Induction(Task):
         x[:, -1] = marker
         target = torch.full_like(x, SKIP)
         target[:, -1] = x[rows, at + 1]
-        return Batch(x, target)
+        return Batch(x, y=target)

@@ -11,7 +11,6 @@ import math
 
 import torch
 from pydantic import Field
-from torch.nn import functional as F
 
 from ._base import Batch, Options, Task
 
@@ -31,14 +30,14 @@ class Lagged(Task):
         c = self.config
         return {
             "embed": {"use": "variates", "length": c.lookback},
-            "head": {"use": "forecast", "horizon": c.horizon},
+            "head": {"use": "forecast", "horizon": c.horizon, "pool": "token"},
         }
 
-    def loss(self, out, batch):
-        return F.mse_loss(out.float(), batch.target)
+    def objective(self):
+        return "forecast"
 
-    def score(self, out, batch):
-        return float(F.mse_loss(out.float(), batch.target, reduction="sum")), float(batch.target.numel())
+    def score(self, out, target):
+        return float((out - target).square().sum()), float(target.numel())
 
     def batch(self, rng, size):
         c = self.config
@@ -49,4 +48,4 @@ class Lagged(Task):
             series.append(c.coupling * torch.roll(series[-1], c.horizon, -1) + (1 - c.coupling) * walk)
         seen = torch.stack(series, -1)[:, lead:]
         seen = seen + c.noise * torch.randn(seen.shape, generator=rng)
-        return Batch(seen[:, : c.lookback], seen[:, c.lookback :])
+        return Batch(seen[:, : c.lookback], y=seen[:, c.lookback :])

@@ -39,7 +39,7 @@ class ListOps(Task):
         for row, (tokens, _) in zip(x, found, strict=True):
             row[: len(tokens)] = torch.tensor(tokens)
         longest = int(lengths.max())
-        return Batch(x[:, :longest], torch.tensor([value for _, value in found]), lengths)
+        return Batch(x[:, :longest], lengths, torch.tensor([value for _, value in found]))
 
     def _tree(self, rng: torch.Generator) -> tuple[list[int], int]:
         while True:

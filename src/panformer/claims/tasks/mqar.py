@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from ._base import SKIP, Batch, Options, Task, distinct, draw
+from ._base import SKIP, Batch, Options, Task, distinct, draw, tokens
 
 
 class Recall(Task):
@@ -18,8 +18,7 @@ class Recall(Task):
         test: int | None = Field(None, description="pairs in the test, as in training by default")
 
     def ends(self):
-        vocab = self.config.vocab
-        return {"causal": True, "embed": {"use": "tokens", "vocab": vocab}, "head": {"use": "tag", "classes": vocab}}
+        return tokens(self.config.vocab)
 
     def batch(self, rng, size):
         return self._make(rng, size, self.config.pairs)
@@ -35,4 +34,4 @@ class Recall(Task):
         told = torch.stack([keys, values], -1).flatten(1)  # (B, 2P)
         x = torch.cat([told, keys.gather(1, order)], 1)
         target = torch.cat([torch.full_like(told, SKIP), values.gather(1, order)], 1)
-        return Batch(x, target)
+        return Batch(x, y=target)

@@ -33,7 +33,7 @@ class Sections(Task):
             return self._make(rng, size, 0)
         pool = self._make(torch.Generator().manual_seed(rng.initial_seed()), self.config.examples, 0)
         chosen = torch.randint(0, self.config.examples, (size,), generator=rng)
-        return Batch(pool.x[chosen], pool.target[chosen])
+        return Batch(pool.x[chosen], y=pool.y[chosen])
 
     def test(self, rng, size):
         return self._make(rng, size, 1)
@@ -41,7 +41,7 @@ class Sections(Task):
     def _make(self, rng: torch.Generator, size: int, side: int) -> Batch:
         label = torch.randint(0, self.config.classes, (size,), generator=rng)
         x = torch.cat([windows(_text(int(k))[side], rng, 1, self.config.length) for k in label])
-        return Batch(x, label)
+        return Batch(x, y=label)
 
 
 @cache

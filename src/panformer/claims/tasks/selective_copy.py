@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field, model_validator
 
-from ._base import SKIP, Batch, Options, Task, distinct, draw
+from ._base import SKIP, Batch, Options, Task, distinct, draw, tokens
 
 
 class SelectiveCopy(Task):
@@ -27,8 +27,7 @@ class SelectiveCopy(Task):
             return self
 
     def ends(self):
-        vocab = self.config.vocab + 2
-        return {"causal": True, "embed": {"use": "tokens", "vocab": vocab}, "head": {"use": "tag", "classes": vocab}}
+        return tokens(self.config.vocab + 2)
 
     def batch(self, rng, size):
         return self._make(rng, size, self.config.length)
@@ -47,4 +46,4 @@ class SelectiveCopy(Task):
         x[:, length:] = cue
         target = torch.full_like(x, SKIP)
         target[:, length:] = symbols
-        return Batch(x, target)
+        return Batch(x, y=target)

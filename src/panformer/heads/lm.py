@@ -1,0 +1,70 @@
+"""A distribution over the vocabulary at every token."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..core.errors import InputError
+from ..core.families import Head, linear
+from ..core.layout import Layout
+from ..core.part import Config as Base
+from ..core.part import Slot
+from ..ops.activations import ACTIVATIONS, Activation
+
+
+class Lm(Head):
+    """scale * h E' + bias, h = x or norm(act(dense(x))): logits (B, T, vocab).
+
+    E is the embedding table of the model (`tie`) or a matrix of its own. `transform` is the dense layer before it,
+    of `size` units where the table is narrower than the model. Press & Wolf 2016 (tying); Devlin et al. 2018
+    (transform).
+    """
+
+    paper = "Press & Wolf 2016, Using the output embedding to improve language models"
+    ties = True
+    examples = (
+        {"vocab": 11, "tie": False},
+        {"vocab": 11},
+        {"vocab": 11, "transform": "layer", "bias": True},
+    )
+
+    class Config(Base):
+        vocab: int = Field(gt=0)
+        tie: bool = True
+        transform: Annotated[Base | None, Slot("norms")] = None  # the norm after a dense layer; null: neither
+        size: int | None = Field(None, gt=0, description="units of the dense layer; default: width")
+        activation: Activation = "gelu"
+        bias: bool = False
+        scale: float = Field(1.0, gt=0)
+
+    def __init__(self, c: Config, width: int) -> None:
+        super().__init__()
+        if c.size not in (None, width) and c.transform is None:
+            raise InputError(f"lm: size {c.size} is not the width {width}; only a transform can change it")
+        size = c.size or width
+        self.ties, self.vocab, self.scale, self.act = c.tie, c.vocab, c.scale, ACTIVATIONS[c.activation]
+        self.dense = linear(width, size) if c.transform is not None else None
+        self.norm = c.transform.build(size) if c.transform is not None else None
+        self.table = None if c.tie else nn.Parameter(torch.randn(c.vocab, size) * size**-0.5)
+        self.bias = nn.Parameter(torch.zeros(c.vocab)) if c.bias else None
+        self.size = size
+
+    def forward(self, x: Tensor, at: Layout, tied: Tensor | None = None) -> Tensor:
+        x, table = at.clean(x), self._table(tied)
+        if self.dense is not None and self.norm is not None:
+            x = self.norm(self.act(self.dense(x)), at)
+        return F.linear(x if self.scale == 1 else self.scale * x, table, self.bias)
+
+    def _table(self, tied: Tensor | None) -> Tensor:
+        if self.table is not None:
+            return self.table
+        if tied is None:
+            raise InputError("lm: this head shares the embedding table and was given none; set tie: false for its own")
+        if tied.shape != (self.vocab, self.size):
+            raise InputError(f"lm: the embedding table is {tuple(tied.shape)}, not {(self.vocab, self.size)}")
+        return tied

@@ -1,0 +1,34 @@
+"""One vector per sequence."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core.families import Head, linear
+from ..core.layout import Layout
+from ..core.part import Config as Base
+from ..ops.segment import Pool, pool
+
+
+class Pooled(Head):
+    """map(pool(x)), of length 1 with `unit`: (N, size). Reimers & Gurevych 2019, Sentence-BERT."""
+
+    paper = "Reimers & Gurevych 2019, Sentence-BERT"
+    examples = ({}, {"size": 5, "unit": True})
+
+    class Config(Base):
+        pool: Pool = "mean"
+        size: int | None = Field(None, gt=0, description="default: the width, without a map")
+        unit: bool = False
+
+    def __init__(self, c: Config, width: int) -> None:
+        super().__init__()
+        self.pool, self.unit = c.pool, c.unit
+        self.map = linear(width, c.size) if c.size else None
+
+    def forward(self, x: Tensor, at: Layout, tied: Tensor | None = None) -> Tensor:
+        y = pool(at.clean(x), at, self.pool)
+        y = y if self.map is None else self.map(y)
+        return F.normalize(y, dim=-1) if self.unit else y

@@ -1,0 +1,82 @@
+"""y_i = sum_j exp(u_i - v_j) (q_i . k_j) value_j: attention without softmax, from sums of k value' alone.
+
+Katharopoulos et al. 2020, Transformers are RNNs; with decay Sun et al. 2023, Retentive network. The sums are
+not normalised: a mixer that wants the average gives the values one more column of ones and divides.
+`decay` is what `Score.log_decay` returns: (u, v), each (B|1, H|1, T). In a wider type than the tokens it keeps
+long distances exact: only differences are rounded to theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core.layout import Layout
+from .backend import Operator
+from .kernels.linear_attention_blocks import BLOCKS, BLOCKS_CHUNK
+
+Decay = tuple[Tensor, Tensor]
+
+
+class Feature(NamedTuple):
+    """A map phi >= 0 of queries and keys, so that phi(q) . phi(k) can be a weight."""
+
+    paper: str
+    map: Callable[[Tensor], Tensor]
+
+
+FEATURES = {
+    "elu": Feature("Katharopoulos et al. 2020: elu(x) + 1", lambda x: F.elu(x) + 1),
+    "relu": Feature("Choromanski et al. 2021, Performers: relu(x) + 0.001", lambda x: F.relu(x) + 1e-3),
+    "softplus": Feature("log(1 + exp(x)), a smooth relu that is never 0", F.softplus),
+    "square": Feature("x^2, the diagonal of the second-order polynomial kernel", lambda x: x * x),
+}
+
+
+def reference(q: Tensor, k: Tensor, v: Tensor, at: Layout, causal: bool, decay: Decay | None) -> Tensor:
+    """q, k (B, H, T, E), v (B, H, T, V) -> (B, H, T, V), over the sequence of each token, by the T x T matrix."""
+    same = (at.ordinal[:, None, :, None] == at.ordinal[:, None, None, :]) & at.valid[:, None, :, None]
+    return _weigh(q, k, same.tril() if causal else same, decay) @ v
+
+
+def reference_chunk(
+    q: Tensor, k: Tensor, v: Tensor, at: Layout, decay: Decay | None, state: tuple[Tensor, Tensor]
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """The causal form for the next tokens of one sequence per row, padding anywhere.
+
+    state: (S (B, H, E, V), r (B, H)), with S = sum_j exp(r - v_j) k_j value_j'. Without decay r stays 0.
+    """
+    s, r = state
+    live = at.valid[:, None]
+    y = _weigh(q, k, (live[..., None] & live[:, :, None]).tril(), decay) @ v
+    k = k.masked_fill(~live[..., None], 0)
+    if decay is None:
+        return y + q @ s, (s + k.mT @ v, r)
+    up, down = (d.expand(*q.shape[:2], -1) for d in decay)
+    now = latest(up, at.valid, r)
+    y = y + torch.exp(torch.where(live, up - r[..., None], 0))[..., None].to(q.dtype) * (q @ s)
+    k = k * torch.exp(torch.where(live, now[..., None] - down, 0))[..., None].to(k.dtype)
+    return y, (torch.exp(now - r)[..., None, None].to(s.dtype) * s + k.mT @ v, now)
+
+
+def latest(up: Tensor, valid: Tensor, otherwise: Tensor) -> Tensor:
+    """(B, H): `up` (B, H, T) at the last valid token of each row, `otherwise` (B, H) where there is none."""
+    place = torch.where(valid, torch.arange(valid.shape[1], device=valid.device), -1).amax(1)
+    found = up.gather(2, place.clamp_min(0)[:, None, None].expand(*up.shape[:2], 1))[..., 0]
+    return torch.where(place[:, None] >= 0, found, otherwise)
+
+
+def _weigh(q: Tensor, k: Tensor, keep: Tensor, decay: Decay | None) -> Tensor:
+    weight = (q @ k.mT).masked_fill(~keep, 0)
+    if decay is None:
+        return weight
+    up, down = decay
+    return weight * (up[..., :, None] - down[..., None, :]).masked_fill(~keep, -torch.inf).exp().to(weight.dtype)
+
+
+linear_attention = Operator("linear_attention", reference, BLOCKS)
+linear_attention_chunk = Operator("linear_attention_chunk", reference_chunk, BLOCKS_CHUNK)

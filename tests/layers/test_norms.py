@@ -1,0 +1,69 @@
+"""Norms equal torch's own on copied weights; the group norm, sequence by sequence."""
+
+import pytest
+import torch
+from panformer.core.layout import Layout, pack, pad
+from panformer.core.part import config
+from torch import nn
+
+WIDTH = 6
+
+
+def build(use, **options):
+    norm = config("norms", {"use": use, **options}).build(WIDTH).double()
+    with torch.no_grad():
+        for p in norm.parameters():
+            p.normal_()
+    return norm
+
+
+@pytest.mark.parametrize(
+    ("use", "peer"), [("layer", nn.LayerNorm(WIDTH, eps=1e-5)), ("rms", nn.RMSNorm(WIDTH, eps=1e-6))]
+)
+def test_norm_equals_torch(use, peer):
+    norm = build(use)
+    peer = peer.double()
+    peer.load_state_dict(norm.state_dict())
+    x = 3 + 5 * torch.randn(2, 7, WIDTH, dtype=torch.float64)
+    torch.testing.assert_close(norm(x, Layout.dense(2, 7)), peer(x), rtol=1e-12, atol=1e-12)
+
+
+def test_layer_without_bias_has_none():
+    assert [n for n, _ in build("layer", bias=False).named_parameters()] == ["weight"]
+
+
+@pytest.mark.parametrize("form", ["dense", "packed", "padded"])
+def test_group_equals_torch_on_each_sequence(form):
+    norm, peer = build("group"), nn.GroupNorm(1, WIDTH, eps=1e-5).double()
+    peer.load_state_dict(norm.state_dict())
+    sizes = [5, 5] if form == "dense" else [5, 1, 3]
+    xs = [3 + 5 * torch.randn(n, WIDTH, dtype=torch.float64) for n in sizes]
+    x, at = pack(xs) if form == "packed" else pad(xs)
+    got = at.to_rows(norm(x, at))
+    for x, y in zip(xs, got):
+        torch.testing.assert_close(y[: len(x)], peer(x.T[None])[0].T, rtol=1e-12, atol=1e-12)
+
+
+def test_scale_gives_every_token_the_learned_length():
+    norm, x = build("scale"), torch.randn(2, 7, WIDTH, dtype=torch.float64)
+    y = norm(x, Layout.dense(2, 7))
+    torch.testing.assert_close(y.norm(dim=-1), norm.g.abs().expand(2, 7))
+    torch.testing.assert_close(torch.cosine_similarity(y, norm.g * x, dim=-1), torch.ones(2, 7, dtype=torch.float64))
+    zero = torch.zeros(1, 1, WIDTH, dtype=torch.float64, requires_grad=True)
+    norm(zero, Layout.dense(1, 1)).sum().backward()
+    assert zero.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("use", ["layer", "rms", "group", "scale"])
+def test_statistics_are_wide_in_half_precision(use):
+    """A token of 4096 equal numbers plus noise: sums in bfloat16 would be off by far more than one rounding."""
+    norm = config("norms", use).build(4096)
+    x = (1 + torch.randn(1, 3, 4096) / 4).to(torch.bfloat16)
+    got = norm.to(torch.bfloat16)(x, Layout.dense(1, 3)).double()
+    want = norm.double()(x.double(), Layout.dense(1, 3))
+    assert ((got - want).abs().max() / want.abs().max()).item() < 2**-8
+
+
+def test_only_the_group_norm_needs_all_tokens():
+    known = {use: config("norms", use).part.pointwise for use in ("layer", "rms", "scale", "none", "group")}
+    assert known == {"layer": True, "rms": True, "scale": True, "none": True, "group": False}

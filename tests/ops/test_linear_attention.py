@@ -1,0 +1,132 @@
+"""Linear attention: blocks equal the quadratic form in every batch form, with and without decay; streams equal the whole."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from panformer.core.layout import Layout
+from panformer.core.score import Slope
+from panformer.ops.backend import only
+from panformer.ops.kernels import linear_attention_blocks
+from panformer.ops.linear_attention import FEATURES, linear_attention, linear_attention_chunk, reference, reference_chunk
+
+HEADS, SIZE, VALUE = 2, 3, 4
+MIXED = Layout(
+    torch.tensor([[0, 0, 1, 1, 1, 1, 2, -1, -1, -1], [-1, 0, 0, 0, 0, 0, 0, 1, 1, 1]]),
+    torch.tensor([[0, 1, 0, 1, 2, 3, 0, 0, 0, 0], [0, 0, 1, 2, 3, 4, 5, 0, 1, 2]])[..., None],
+)
+LAYOUTS = {
+    "dense": Layout.dense(2, 10),
+    "later": Layout.dense(2, 10, start=500),
+    "left": Layout.padded([10, 3, 1], side="left"),
+    "right": Layout.padded([2, 10, 5]),
+    "packed": Layout.packed([1, 2, 3, 4, 6]),
+    "mixed": MIXED,
+    "one": Layout.dense(2, 1),
+}
+SLOPE = Slope(torch.tensor([0.3, 90.0], dtype=torch.float64))  # the second forgets all within one step
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(linear_attention_blocks, "SIZE", 4)
+
+
+def _inputs(at, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    draw = lambda n: torch.randn(at.batch, HEADS, at.length, n, generator=rng, dtype=torch.float64)
+    return draw(SIZE), draw(SIZE), draw(VALUE)
+
+
+def _fresh(at):
+    return Layout(at.seg, at.pos, full=at.full)  # the small block size must not meet masks of another
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("decay", [None, SLOPE])
+def test_blocks_are_the_matrix(name, decay):
+    at = _fresh(LAYOUTS[name])
+    pair = None if decay is None else decay.log_decay(at, at)
+    for causal in (True, False) if decay is None else (True,):
+        results = []
+        for backend in ("reference", "blocks"):
+            leaves = [z.requires_grad_() for z in _inputs(at)]
+            with only(backend, linear_attention):
+                y = at.clean(linear_attention(*leaves, at, causal, pair).transpose(1, 2))
+            assert y.isfinite().all()
+            results.append([y, *torch.autograd.grad(y.sin().sum(), leaves)])
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("decay", [None, SLOPE])
+@pytest.mark.parametrize("widths", [(10,), (1,) * 10, (3, 5, 2)])
+@pytest.mark.parametrize("backend", ["reference", "blocks"])
+def test_stream_is_whole(decay, widths, backend):
+    at = _fresh(LAYOUTS["later"])
+    q, k, v = _inputs(at)
+    whole = reference(q, k, v, at, True, None if decay is None else decay.log_decay(at, at))
+    state, outs, i = (q.new_zeros(2, HEADS, SIZE, VALUE), q.new_zeros(2, HEADS)), [], 0
+    for w in widths:
+        span = slice(i, i + w)
+        here = at.span(i, i + w)
+        pair = None if decay is None else decay.log_decay(here, here)
+        with only(backend, linear_attention_chunk):
+            y, state = linear_attention_chunk(q[:, :, span], k[:, :, span], v[:, :, span], here, pair, state)
+        outs.append(y)
+        i += w
+    torch.testing.assert_close(torch.cat(outs, 2), whole)
+
+
+@pytest.mark.parametrize("decay", [None, SLOPE])
+def test_ragged_chunk_blocks_are_the_reference(decay):
+    """Padding anywhere, a row without a token, and a state from before."""
+    seg = torch.tensor([[0, -1, 0, 0, -1, 0, 0, 0, 0], [-1] * 9, [-1, -1, -1, -1, 0, 0, 0, -1, -1]])
+    pos = 700 + torch.where(seg >= 0, (seg >= 0).long().cumsum(1), -700)
+    at = Layout(seg, pos[..., None])
+    pair = None if decay is None else decay.log_decay(at, at)
+    q, k, v = (z.requires_grad_() for z in _inputs(at))
+    state = (torch.randn(3, HEADS, SIZE, VALUE, dtype=torch.float64).requires_grad_(), torch.zeros(3, HEADS).double())
+    if decay is not None:
+        state = (state[0], -700 * decay.slope.expand(3, HEADS))
+    results = []
+    for run in (reference_chunk, linear_attention_chunk):
+        y, (s, r) = run(q, k, v, at, pair, state)
+        y = at.clean(y.transpose(1, 2))
+        assert y.isfinite().all() and s.isfinite().all()
+        grads = torch.autograd.grad(y.sin().sum() + s.cos().sum(), [q, k, v, state[0]])
+        results.append([y, s, r, *grads])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(results[1][1][1], state[0][1].detach())  # nothing new: nothing changed
+
+
+@pytest.mark.parametrize("decay", [None, SLOPE])
+def test_gradients_twice_and_none_across_documents(decay):
+    at = _fresh(MIXED)
+    pair = None if decay is None else decay.log_decay(at, at)
+    leaves = [z.requires_grad_() for z in _inputs(at)]
+    run = lambda *z: at.clean(linear_attention(*z, at, True, pair).transpose(1, 2))
+    assert gradcheck(run, leaves, fast_mode=True)
+    assert gradgradcheck(run, leaves, fast_mode=True)
+    second = run(*leaves)[0, 2:6].square().sum()
+    for g in torch.autograd.grad(second, leaves[1:]):
+        assert (g[0, :, :2] == 0).all() and (g[0, :, 6:] == 0).all() and (g[1] == 0).all()
+
+
+def test_it_is_the_recurrence():
+    at = LAYOUTS["dense"]
+    q, k, v = _inputs(at)
+    gamma = torch.exp(-SLOPE.slope)[:, None, None]
+    out = linear_attention(q, k, v, _fresh(at), True, SLOPE.log_decay(at, at))
+    s = torch.zeros(2, HEADS, SIZE, VALUE, dtype=torch.float64)
+    for t in range(10):
+        s = gamma * s + k[:, :, t, :, None] * v[:, :, t, None]
+        torch.testing.assert_close(out[:, :, t], (q[:, :, t, None] @ s)[:, :, 0])
+
+
+def test_features_are_never_negative():
+    x = torch.linspace(-5, 5, 101)
+    for name, feature in FEATURES.items():
+        assert (feature.map(x) >= 0).all(), name
+    torch.testing.assert_close(FEATURES["elu"].map(torch.tensor([-1.0, 0, 2])), torch.tensor([torch.e**-1, 1, 3]))
