@@ -89,7 +89,10 @@ CASES = [
     Case("missing target", text("m.csv", GOOD), ("m.csv", "'knd'", "did you mean 'kind'", "u, v"), {"target": "knd"}),
     Case("no target told", text("m.csv", GOOD), ("m.csv", "which column", "u, v, kind")),
     Case("empty target", text("t.csv", "a,y\n1,\n2,\n3,\n"), ("t.csv", "'y'", "empty"), {"target": "y"}),
-    Case("one class", text("o.csv", "a,y\n" + "".join(f"{i},cat\n" for i in range(9))), ("o.csv", "'y'", "one class", "'cat'")),
+    Case(
+        "one class", text("o.csv", "a,y\n" + "".join(f"{i},cat\n" for i in range(9))),
+        ("o.csv", "'y'", "one class", "'cat'"),
+    ),
     Case("constant target", text("c.csv", "a,y\n" + "".join(f"{i},5\n" for i in range(9))), ("c.csv", "'y'", "'5'")),
     Case(
         "constant regression", text("c.csv", "a,y\n" + "".join(f"{i},5\n" for i in range(9))),
@@ -100,25 +103,45 @@ CASES = [
         ("s.csv", "'y'", "too small", "'dog', 'eel'"),
     ),
     Case(
-        "classes of copies", text("s.csv", "a,y\n" + "1,cat\n" * 9 + "2,dog\n" * 9), ("s.csv", "'y'", "too small", "'cat'")
+        "classes of copies",
+        text("s.csv", "a,y\n" + "1,cat\n" * 9 + "2,dog\n" * 9),
+        ("s.csv", "'y'", "too small", "'cat'"),
     ),
-    Case("names as target", text("i.csv", "a,y\n" + "".join(f"{i},n{i}\n" for i in range(60))), ("'y'", "60", "names rows")),
+    Case(
+        "names as target", text("i.csv", "a,y\n" + "".join(f"{i},n{i}\n" for i in range(60))),
+        ("'y'", "60", "names rows"),
+    ),
     Case(
         "numbers as classes", text("i.csv", "a,y\n" + "".join(f"{i},{i}.5\n" for i in range(60))),
         ("'y'", "60", "regression"), {"task": "classification"},
     ),
-    Case("words as numbers", text("w.csv", GOOD), ("'kind'", "'a'", "numbers"), {"target": "kind", "task": "regression"}),
-    Case("inf cell", text("f.csv", with_line(GOOD, 5, "inf,1,a")), ("f.csv", "line 5", "'u'", "inf"), {"target": "kind"}),
-    Case("stray word", text("f.csv", with_line(GOOD, 9, "7,x7,a")), ("line 9", "'v'", "'x7'", "number"), {"target": "kind"}),
+    Case(
+        "words as numbers", text("w.csv", GOOD),
+        ("'kind'", "'a'", "numbers"), {"target": "kind", "task": "regression"},
+    ),
+    Case(
+        "inf cell", text("f.csv", with_line(GOOD, 5, "inf,1,a")),
+        ("f.csv", "line 5", "'u'", "inf"), {"target": "kind"},
+    ),
+    Case(
+        "stray word", text("f.csv", with_line(GOOD, 9, "7,x7,a")),
+        ("line 9", "'v'", "'x7'", "number"), {"target": "kind"},
+    ),
     Case("few rows", text("f.csv", "a,y\n1,2.5\n2,3.5\n"), ("f.csv", "2 different rows", "3")),
     Case("nothing to read", text("f.csv", "y\n" + "a\nb\n" * 5), ("f.csv", "no column is left", "'y'")),
     Case(
         "only a leak", text("f.csv", "y,z\n" + "a,a\nb,b\n" * 5), ("f.csv", "no column is left", "'y'"), {"target": "y"}
     ),
-    Case("unknown task", text("m.csv", GOOD), ("'clasification'", "did you mean 'classification'"), {"task": "clasification"}),
+    Case(
+        "unknown task", text("m.csv", GOOD),
+        ("'clasification'", "did you mean 'classification'"), {"task": "clasification"},
+    ),
     Case("unknown tokens", text("m.csv", GOOD), ("'words'", "bytes", "bpe"), {"tokens": "words"}),
     Case("zero rows asked", text("m.csv", GOOD), ("max_rows is 0", "3"), {"max_rows": 0}),
-    Case("horizon of rows", text("m.csv", GOOD), ("horizon=3",), {"target": "kind", "task": "classification", "horizon": 3}),
+    Case(
+        "horizon of rows", text("m.csv", GOOD),
+        ("horizon=3",), {"target": "kind", "task": "classification", "horizon": 3},
+    ),
     Case("image size of rows", text("m.csv", GOOD), ("image_size=9", "m.csv"), {"target": "kind", "image_size": 9}),
     # JSON lines
     Case("not JSON", text("j.jsonl", '{"a": 1}\n{"a": }\n'), ("j.jsonl", "line 2", "not JSON", "column 7")),
@@ -138,7 +161,10 @@ CASES = [
     Case("cut npz", text("a.npz", b"PK\x03\x04 not a zip"), ("a.npz", "NumPy")),
     Case("not npy", text("a.npy", "hello"), ("a.npy",)),
     Case("3-D series", npy(np.ones((4, 3, 2))), ("a.npy", "(4, 3, 2)", "no y")),
-    Case("no labels", npy(np.random.default_rng(0).normal(size=(50, 2))), ("a.npy", "no array named y"), {"task": "regression"}),
+    Case(
+        "no labels", npy(np.random.default_rng(0).normal(size=(50, 2))),
+        ("a.npy", "no array named y"), {"task": "regression"},
+    ),
     Case("inf series", npy(np.r_[np.arange(40.0), np.inf]), ("a.npy, 40", "'x0'", "inf")),
     # series
     Case("constant series", npy(np.ones(99)), ("a.npy", "'x0'", "constant")),
@@ -148,7 +174,10 @@ CASES = [
     Case("long season", text("s.csv", SERIES), ("season 40",), {"season": 40}),
     Case("a time twice", text("s.csv", SERIES + "2024-01-05,3\n"), ("s.csv", "line 30", "'2024-01-05'", "line 6")),
     Case("no time", text("s.csv", with_line(SERIES, 4, ",3")), ("s.csv", "line 4", "'date'")),
-    Case("bad date", text("s.csv", with_line(SERIES, 4, "2024-02-31,3")), ("s.csv", "line 4", "'date'", "'2024-02-31'")),
+    Case(
+        "bad date", text("s.csv", with_line(SERIES, 4, "2024-02-31,3")),
+        ("s.csv", "line 4", "'date'", "'2024-02-31'"),
+    ),
     Case("no time column", text("m.csv", GOOD), ("m.csv", "column of times", "u, v, kind"), {"task": "forecasting"}),
     Case("no channel", text("s.csv", SERIES), ("'lood'", "did you mean 'load'"), {"target": "lood"}),
     # text, folders
@@ -208,8 +237,7 @@ def _new(tmp_path: Path, old: str, name: str, new: str, **ask: Any) -> str:
     prepare = open_data(str(text("old.csv", old)(tmp_path)), **ask).prepare
     source = text(name, new)(tmp_path)
     with pytest.raises(InputError) as fault:
-        for _, record in records(str(source), prepare):
-            prepare.encode(record)
+        _ = [prepare.encode(record) for _, record in records(str(source), prepare)]
     assert "\n" not in str(fault.value)
     return str(fault.value)
 

@@ -7,16 +7,14 @@ a subject knows how to feed its family with them.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from panformer.core.layout import Layout
-from panformer.core.part import Config, Part, config, find, known, parse
+from panformer.core.part import Config, Part, parse
 from panformer.core.shared import Shared
 
 WIDTH = 16
@@ -177,7 +175,9 @@ class Subject:
         memory = [torch.randn(s, WIDTH, generator=rng, dtype=dtype) for s in sizes]
         return Shared({"memory": (gather(form, memory, torch.nan), layout(form, sizes))})
 
-    def run(self, module: Any, xs: Sequence[Tensor], form: str, losses: dict[str, Tensor] | None = None) -> list[Tensor]:
+    def run(
+        self, module: Any, xs: Sequence[Tensor], form: str, losses: dict[str, Tensor] | None = None
+    ) -> list[Tensor]:
         """The result of every sequence when they are laid out together in this form."""
         lengths = [len(x) for x in xs]
         shared = self.shared(form, lengths, xs[0].dtype)
@@ -201,198 +201,3 @@ class Subject:
             y = self.call(module, x[None], self.layout("rows", [len(x)]), shared)
             out += self.results(y, "rows", [len(x)])
         return out
-
-
-class Mixers(Subject):
-    def __init__(self, part, options):
-        super().__init__(part, options)
-        if part.lattice:  # every row is one full lattice: nothing to pack or pad
-            self.forms, self.length, self.sizes = (), 20, (256, 1024, 4096)
-
-    def layout(self, form, lengths):
-        if not self.part.lattice:
-            return layout(form, lengths)
-        side = max(d for d in range(1, math.isqrt(lengths[0]) + 1) if lengths[0] % d == 0)
-        return Layout.lattice(len(lengths), (side, lengths[0] // side))
-
-    def reach(self, module):
-        return "past" if module.causal else "all"
-
-    def piecewise(self, module):
-        return False
-
-
-class Norms(Subject):
-    def call(self, module, x, at, shared):
-        return module(x, at)
-
-    def reach(self, module):
-        return "alone" if module.pointwise else "all"
-
-
-class Residuals(Subject):
-    def dims(self):
-        return (WIDTH, config("norms", "layer" if "layer" in known("norms") else known("norms")[0]), 2)
-
-    def call(self, module, x, at, shared):
-        rng = torch.Generator().manual_seed(4)
-        maps = [torch.randn(WIDTH, WIDTH, generator=rng, dtype=torch.float64).to(x.dtype) / 4 for _ in range(2)]
-        branches: list[Callable[[Tensor], Tensor]] = [lambda h, w=w: torch.tanh(h @ w) for w in maps]
-        return module(x, at, branches)
-
-
-class Positions(Subject):
-    """Added vectors and rotations act on tokens; a bias weighs a sum over the tokens of the same sequence."""
-
-    heads = 2
-
-    def dims(self):
-        return (1, WIDTH) if self.part.kind == "add" else (self.heads, WIDTH // self.heads)
-
-    def call(self, module, x, at, shared):
-        return self._apply(module, x, at, x, at)
-
-    def piece(self, module, x, at, a, b):
-        return self._apply(module, x[:, a:b], at.span(a, b), x, at)
-
-    def reach(self, module):
-        return None if module.kind == "bias" else "alone"
-
-    def piecewise(self, module):
-        return True
-
-    def _apply(self, module: Any, x: Tensor, at: Layout, keys: Tensor, keys_at: Layout) -> Tensor:
-        if module.kind == "add":
-            return module.add(x, at)
-        h = module.rotate(x.unflatten(-1, (self.heads, -1)).transpose(1, 2), at)
-        score = module.bias()
-        if score is not None:
-            same = (at.seg[:, None, :, None] == keys_at.seg[:, None, None, :]) & at.valid[:, None, :, None]
-            weight = score.value(at, keys_at).to(x.dtype).clamp(min=-8).masked_fill(~same, 0)
-            h = weight @ keys_at.clean(keys).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        return h.transpose(1, 2).flatten(2)
-
-
-class Resized(Subject):
-    """Embeds and reducers: the result has a layout of its own, with as many sequences as the input."""
-
-    def results(self, y, form, lengths):
-        x, at = y
-        assert at.sequences == len(lengths), f"{at.sequences} sequences come out of {len(lengths)}"
-        return [x[at.ordinal == i] for i in range(at.sequences)]
-
-
-class Embeds(Resized):
-    longest = 23  # what the example options of embeds with a fixed size can read
-
-    def __init__(self, part, options):
-        super().__init__(part, options)
-        if part.reads == "image":
-            self.forms = ()
-
-    def layout(self, form, lengths):
-        return None if self.part.reads == "image" else layout(form, lengths)
-
-    def sequences(self, lengths, seed=2):
-        rng, c = torch.Generator().manual_seed(seed), self.config()
-        if self.part.reads == "tokens":
-            return [torch.randint(getattr(c, "vocab", 256), (t,), generator=rng) for t in lengths]
-        channels = getattr(c, "channels", 2)
-        shape = (channels, 8, 6) if self.part.reads == "image" else (channels,)
-        # All values round to 1, so that a column of category ids holds one that is known.
-        draw = [torch.rand(*([] if len(shape) == 3 else [t]), *shape, generator=rng, dtype=torch.float64) for t in lengths]
-        return [0.6 + 0.8 * x for x in draw]
-
-    def call(self, module, x, at, shared):
-        return module(x, at)
-
-    def piece(self, module, x, at, a, b):
-        return module(x[:, a:b], at.span(a, b))[0]
-
-    def reach(self, module):
-        return "alone" if self.part.reads == "values" and not self.couples(module) else None
-
-    def piecewise(self, module):
-        return self.part.reads != "image" and not self.couples(module)
-
-
-class Heads(Subject):
-    """Heads answer per token or per sequence."""
-
-    def __init__(self, part, options):
-        super().__init__(part, options)
-        c = self.config()
-        fixed = getattr(c, "tokens", None) or (5 if getattr(c, "pool", None) == "token" else None)
-        self.fixed: int | None = fixed  # tokens that every sequence must have
-        self.length = fixed or self.length
-
-    def sequences(self, lengths, seed=2):
-        return super().sequences([self.fixed or t for t in lengths], seed)
-
-    def call(self, module, x, at, shared):
-        if not module.ties:
-            return module(x, at)
-        rng, size = torch.Generator().manual_seed(4), (self.config().vocab, WIDTH)
-        return module(x, at, torch.randn(size, generator=rng, dtype=torch.float64).to(x.dtype))
-
-    def results(self, y, form, lengths):
-        return list(y) if self.pools else scatter(form, y, lengths)
-
-    @cached_property
-    def pools(self) -> bool:
-        """Whether there is one answer per sequence, seen from two sequences in one row."""
-        lengths = [self.fixed or t for t in (3, 4)]
-        x = gather("packed", self.sequences(lengths), 0.0)
-        return len(self.call(self.build(), x, Layout.packed(lengths), Shared())) == 2
-
-    def reach(self, module):
-        return None if self.pools else "alone"
-
-
-class Objectives(Subject):
-    """Objectives take no part in a batch of sequences; the law `asks` is theirs."""
-
-    forms = ()
-
-    def reach(self, module):
-        return None
-
-    def dims(self):
-        return ()
-
-
-class Reducers(Resized):
-    def dims(self):
-        return (WIDTH, WIDTH)
-
-    def call(self, module, x, at, shared):
-        return module(x, at)
-
-    def reach(self, module):
-        return None
-
-
-FAMILIES: dict[str, type[Subject]] = {
-    "mixers": Mixers,
-    "channels": Subject,
-    "norms": Norms,
-    "residuals": Residuals,
-    "positions": Positions,
-    "embeds": Embeds,
-    "heads": Heads,
-    "reducers": Reducers,
-    "objectives": Objectives,
-}
-
-
-def subject(part: type[Part], options: dict[str, Any]) -> Subject:
-    return FAMILIES[part.family](part, options)
-
-
-def every() -> Iterator[tuple[type[Part], dict[str, Any]]]:
-    """All parts in the folders, with all their example options."""
-    for family in FAMILIES:
-        for use in known(family):
-            part = find(family, use)
-            for options in part.examples:
-                yield part, options

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ConfigDict
+from torch import nn
+
 from panformer.channels.mlp import Mlp
 from panformer.channels.moe import Moe
 from panformer.core import state as states
@@ -21,8 +24,6 @@ from panformer.norms.rms import Rms
 from panformer.ops import backend
 from panformer.ops.attend import attend
 from panformer.positions.rope import Rope
-from pydantic import ConfigDict
-from torch import nn
 
 from .laws import LAWS
 
@@ -154,7 +155,8 @@ class Recurrence(Mixer):
 
     def forward(self, x, at, shared=None):
         x = at.to_rows(at.clean(x))
-        return at.from_rows(self._scan(self._conv(x, x.new_zeros(len(x), self.kernel - 1, x.shape[-1])), 0 * x[:, 0])[0])
+        before = x.new_zeros(len(x), self.kernel - 1, x.shape[-1])
+        return at.from_rows(self._scan(self._conv(x, before), 0 * x[:, 0])[0])
 
     def start(self, batch, like):
         width = self.a.shape[0]
@@ -389,7 +391,10 @@ def _planted(change):
 
 
 def test_a_kernel_with_a_wrong_scale_is_caught(monkeypatch):
-    wrong = _planted(lambda run, q, k, v, score, a, b, scale, dropout=0.0: run(q, k, v, score, a, b, scale * 1.001, dropout))
+    def scaled(run, q, k, v, score, q_at, k_at, scale, dropout=0.0):
+        return run(q, k, v, score, q_at, k_at, scale * 1.001, dropout)
+
+    wrong = _planted(scaled)
     monkeypatch.setattr(attend, "kernels", wrong)
     with pytest.raises(AssertionError, match="kernels: kernel attend:planted and its reference differ"):
         LAWS["kernels"][0](Attention, CAUSAL)

@@ -5,12 +5,13 @@ import json
 import pkgutil
 
 import pytest
+
 from panformer import ops
 from panformer.core.part import Part
 from panformer.ops.backend import Operator
 
+from .families import every, subject
 from .laws import LAWS, kernel_calls
-from .subject import every, subject
 
 
 def _cases() -> list:
@@ -23,7 +24,9 @@ def _cases() -> list:
             module = None  # a part that cannot be built fails its laws by name, not the collection
         for name, (_, speaks) in LAWS.items():
             if module is None or speaks(s, module):
-                cases.append(pytest.param(name, part, options, id=f"{name}-{part.family}/{part.use()}-{json.dumps(options)}"))
+                cases.append(
+                    pytest.param(name, part, options, id=f"{name}-{part.family}/{part.use()}-{json.dumps(options)}")
+                )
     return cases
 
 

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
+
 from panformer.core.layout import Layout
 from panformer.core.part import config
 from panformer.ops.activations import ACTIVATIONS
-from torch.nn import functional as F
 
 AT = Layout.dense(2, 5)
 
@@ -28,7 +29,7 @@ def test_glu_equals_llama():
     from transformers.models.llama.modeling_llama import LlamaConfig, LlamaMLP
 
     glu, x = build("glu", hidden=10), torch.randn(2, 5, 6, dtype=torch.float64)
-    theirs = LlamaMLP(LlamaConfig(hidden_size=6, intermediate_size=10)).double()
+    theirs = LlamaMLP(LlamaConfig(hidden_size=6, intermediate_size=10, num_attention_heads=1)).double()
     names = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
     theirs.load_state_dict({f"{names[k.split('.')[0]]}.weight": v for k, v in glu.state_dict().items()})
     torch.testing.assert_close(glu(x, AT), theirs(x))

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from panformer.core.errors import InputError
 from panformer.core.layout import Layout, pack, pad
 from panformer.core.part import config
@@ -38,8 +39,9 @@ def draw(*shape):
 def test_one_expert_is_the_mlp():
     moe, x = build(experts=1, bias=True), draw(2, 7)
     mlp = config("channels", {"use": "mlp", "hidden": 5}).build(WIDTH).double()
-    state = {"up.weight": moe.up[0], "up.bias": moe.up_bias[0], "down.weight": moe.down[0], "down.bias": moe.down_bias[0]}
-    mlp.load_state_dict(state)
+    up, down = {"weight": moe.up[0], "bias": moe.up_bias[0]}, {"weight": moe.down[0], "bias": moe.down_bias[0]}
+    mlp.up.load_state_dict(up)
+    mlp.down.load_state_dict(down)
     torch.testing.assert_close(run(moe, x)[0], mlp(x, Layout.dense(2, 7)), rtol=1e-12, atol=1e-12)
 
 
@@ -189,10 +191,10 @@ def test_equals_transformers_switch(capacity):
     from transformers.models.switch_transformers import modeling_switch_transformers as theirs
 
     c = SwitchTransformersConfig(
-        d_model=WIDTH, d_ff=5, num_experts=4, expert_capacity=capacity, dropout_rate=0.0, router_dtype="float64",
-        dense_act_fn="relu",
+        d_model=WIDTH, d_ff=5, num_experts=4, expert_capacity=capacity, dropout_rate=0.0, dense_act_fn="relu"
     )  # fmt: skip
     peer = theirs.SwitchTransformersSparseMLP(c).double().eval()
+    peer.router.dtype = torch.float64  # its config stops at float32
     moe = build(experts=4, activation="relu", per="sequence", capacity=capacity * 4 / 12, balance=1.0, router_z=1.0)
     state = {"router.classifier.weight": moe.router}
     for i in range(4):

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
+
 from panformer.core.layout import Layout, pack, pad
 from panformer.core.part import config
-from torch import nn
 
 WIDTH = 6
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from panformer.core.errors import InputError
 from panformer.core.layout import Layout
 from panformer.core.part import config
@@ -68,7 +69,8 @@ def test_rope_pairings_agree_up_to_a_permutation():
 def test_rope_equals_llama():
     from transformers.models.llama.modeling_llama import LlamaConfig, LlamaRotaryEmbedding, apply_rotary_pos_emb
 
-    c = LlamaConfig(hidden_size=32, num_attention_heads=4, rope_parameters={"rope_type": "default", "rope_theta": 500.0})
+    base = {"rope_type": "default", "rope_theta": 500.0}
+    c = LlamaConfig(hidden_size=32, num_attention_heads=4, rope_parameters=base)
     q, k = torch.randn(2, 2, 4, 11, 8)
     cos, sin = LlamaRotaryEmbedding(c)(q, torch.arange(11)[None])
     rope, at = build("rope", base=500.0).float(), Layout.dense(2, 11)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from panformer.core.errors import InputError
 from panformer.core.layout import Layout
 from panformer.core.part import config

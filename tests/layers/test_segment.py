@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from panformer.core.layout import Layout
 from panformer.ops.segment import mean, moments, pool, spread
 
@@ -10,7 +11,7 @@ LAYOUTS = {
     "right": Layout.padded([5, 2, 1]),
     "left": Layout.padded([5, 2, 1], side="left"),
     "packed": Layout.packed([4, 1, 3]),
-    "mixed": Layout(torch.tensor([[-1, 0, 0, 1, -1, -1], [0, 0, 0, -1, 1, 1]]), torch.zeros(2, 6, 1, dtype=torch.int64)),
+    "mixed": Layout(torch.tensor([[-1, 0, 0, 1, -1, -1], [0, 0, 0, -1, 1, 1]]), torch.zeros(2, 6, 1).long()),
 }
 LOOP = {
     "mean": lambda s: s.mean(0),

@@ -33,7 +33,7 @@ def race(runners: Mapping[str, Callable[[], Any]], rounds: int = 7, calls: int =
     """Every runner `calls` times a round, in turn, after one uncounted round; seconds per call."""
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for turn in range(rounds + 1):
-        order = list(runners) if turn % 2 else list(reversed(runners))
+        order = list(runners)[:: 1 if turn % 2 else -1]
         for name in order:
             _sync()
             began = time.perf_counter()

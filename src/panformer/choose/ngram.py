@@ -48,19 +48,40 @@ class NGram:
         """(T,) -> (T, V) probabilities of what follows each position."""
         p = np.full((len(ids), self.vocab), 1 / self.vocab)
         for n, level in enumerate(self.levels):
-            keys = _contexts(ids, n, self.vocab)  # of positions n-1 .. T-1; with n = 0 of all
-            rows = np.arange(len(ids) - len(keys), len(ids))
-            at = np.searchsorted(level.keys, keys)
-            at[at == len(level.keys)] = 0
-            found = level.keys[at] == keys
-            rows, at = rows[found], at[found]
+            rows, at = _find(level, ids, n, self.vocab)
             first, kinds = level.start[at], level.start[at + 1] - level.start[at]
             pairs = np.repeat(first - np.cumsum(kinds) + kinds, kinds) + np.arange(kinds.sum())
             owner = np.repeat(np.arange(len(rows)), kinds)
             total = np.bincount(owner, level.counts[pairs], len(rows)) + kinds
-            p[rows] *= (kinds / total)[:, None]
-            p[rows[owner], level.words[pairs]] += level.counts[pairs] / total[owner]
+            share = np.ones(len(ids))
+            share[rows] = kinds / total
+            p *= share[:, None]
+            p.reshape(-1)[rows[owner] * self.vocab + level.words[pairs]] += level.counts[pairs] / total[owner]
         return p
+
+    def nats(self, ids: np.ndarray) -> np.ndarray:
+        """(T,) -> (order,) the sum of -log P(next) over the text, for each order up to this one."""
+        p, found = np.full(len(ids) - 1, 1 / self.vocab), []
+        for n, level in enumerate(self.levels):
+            rows, at = _find(level, ids[:-1], n, self.vocab)
+            kinds = level.start[at + 1] - level.start[at]
+            total = np.add.reduceat(level.counts, level.start[:-1])[at] + kinds
+            pairs = np.repeat(np.arange(len(level.keys)), np.diff(level.start)) * self.vocab + level.words
+            asked = at * self.vocab + ids[1:][rows]
+            where = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
+            seen = np.where(pairs[where] == asked, level.counts[where], 0)
+            p[rows] = (seen + kinds * p[rows]) / total
+            found.append(-np.log(p).sum())
+        return np.array(found)
+
+
+def _find(level: Level, ids: np.ndarray, n: int, vocab: int) -> tuple[np.ndarray, np.ndarray]:
+    """(positions whose n last ids are a known context, which context)."""
+    keys = _contexts(ids, n, vocab)  # of positions n-1 .. T-1; with n = 0 of all
+    at = np.searchsorted(level.keys, keys)
+    at[at == len(level.keys)] = 0
+    found = level.keys[at] == keys
+    return np.arange(len(ids) - len(keys), len(ids))[found], at[found]
 
 
 def fit_ngram(documents: Sequence[Tensor], vocab: int, order: int) -> NGram:

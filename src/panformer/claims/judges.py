@@ -173,6 +173,8 @@ def costs(ours: Sequence[float], theirs: Sequence[float], again: Sequence[float]
 
 
 def _ratio(a: Sequence[float], b: Sequence[float]) -> Interval:
+    if len({x / y for x, y in zip(a, b, strict=True)}) == 1:  # counts: exact, not through a logarithm
+        return Interval(a[0] / b[0], a[0] / b[0], a[0] / b[0])
     logs = v.interval([math.log(x / y) for x, y in zip(a, b, strict=True)])
     return Interval(*(math.exp(min(side, 700.0)) for side in (logs.low, logs.mean, logs.high)))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Any
 
-import click
 import typer
 
 from .. import __version__
@@ -61,38 +60,37 @@ def main(args: list[str] | None = None) -> Any:
     try:
         code = app(args, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as done:
+    except typer.Exit as done:
         sys.exit(done.exit_code)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _say("stopped")
         sys.exit(130)
-    except click.ClickException as fault:
-        _say(_usage(fault))
-        sys.exit(2)
-    except PanformerError as fault:
-        if "--debug" in args:
-            raise
-        _say(str(fault))
-        sys.exit(fault.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
     except Exception as fault:
         if "--debug" in args:
             raise
+        if hasattr(fault, "format_message"):  # a wrong call, whichever click typer is built on
+            _say(_usage(fault))
+            sys.exit(2)
+        if isinstance(fault, PanformerError):
+            _say(str(fault))
+            sys.exit(fault.exit_code)
         _say(f"{type(fault).__name__}: {' '.join(str(fault).split())[:500]} (a fault of panformer; --debug shows where)")
         sys.exit(1)
 
 
-def _usage(fault: click.ClickException) -> str:
+def _usage(fault: Any) -> str:
     """The message of a wrong call, with the known options where one was unknown."""
     line = " ".join(fault.format_message().split())
     context = getattr(fault, "ctx", None)
-    if isinstance(fault, click.NoSuchOption) and context is not None:
+    if context is None:
+        return line
+    if type(fault).__name__ == "NoSuchOption":
         names = sorted(o for p in context.command.params for o in p.opts if o.startswith("--"))
         line = f"unknown option {fault.option_name}; known: {', '.join(names)}"
-    command = context.command_path if context is not None else "panformer"
-    return f"{line} (see {command} --help)"
+    return f"{line} (see {context.command_path} --help)"
 
 
 def _say(line: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ def parts(
     for name in [family] if family else FAMILIES:
         for use in known(name):
             cls = find(name, use)
-            row = {"family": name, "use": use, "what": (cls.__doc__ or "").strip().splitlines()[0], "paper": cls.paper}
+            row: dict[str, Any] = {"family": name, "use": use, "what": (cls.__doc__ or "").strip().splitlines()[0], "paper": cls.paper}
             if issubclass(cls, Mixer):
                 row["streams"] = cls.streams
             rows.append({**row, "options": sorted(cls.Config.model_fields)})

@@ -172,6 +172,7 @@ class Reducer(Part):
     """
 
     family = "reducers"
+    lattice: ClassVar[bool] = False  # whether it needs Layout.grid
 
     def forward(self, x: Tensor, at: Layout) -> tuple[Tensor, Layout]:
         raise NotImplementedError

@@ -31,9 +31,9 @@ class Config(BaseModel):
     """Options of one part: frozen, strict, JSON in and out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    part: ClassVar[type[Part]]
+    part: ClassVar[Any]  # the Part that these options are for, set by its class
 
-    def build(self, *dims: int) -> Part:
+    def build(self, *dims: int) -> Any:
         """The part itself; `dims` are the sizes its family asks for (most: the model width)."""
         return self.part(self, *dims)
 

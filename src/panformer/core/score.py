@@ -42,10 +42,12 @@ class Sum(Score):
         return total if mask is None else total.masked_fill(~mask.keep(q, k), -torch.inf)
 
     def log_decay(self, q, k):
-        pairs = [t.log_decay(q, k) for t in split(self)[1]]
-        if not pairs or any(p is None for p in pairs):
+        found = [t.log_decay(q, k) for t in split(self)[1]]
+        pairs = [p for p in found if p is not None]
+        if not pairs or len(pairs) < len(found):
             return None
-        return sum(p[0] for p in pairs), sum(p[1] for p in pairs)
+        zero = torch.zeros((), device=q.device)
+        return sum((u for u, _ in pairs), zero), sum((v for _, v in pairs), zero)
 
 
 class Mask(Score):

@@ -127,7 +127,7 @@ def resolve(spec: Spec) -> Spec:
     if place is not None and place.part.kind != "none" and place.part.use() not in used:
         raise InputError(f"position: no mixer of this schedule can use {place.part.use()!r}; it would be ignored")
     residuals = [layer.residual for stage in stages for layer in stage.pattern]
-    final = spec.final or (spec.norm if any(r.part.final for r in residuals) else None)
+    final = spec.final or (spec.norm if any(r is not None and r.part.final for r in residuals) else None)
     encoder = resolve(spec.encoder) if spec.encoder else None
     return spec.model_copy(
         update={"embed": embed, "position": place, "schedule": stages, "final": final, "encoder": encoder}
@@ -169,8 +169,9 @@ def _directed(mixer: Config, causal: bool) -> Config:
 def _positioned(mixer: Config, own: Config | None, common: Config | None, used: set[str]) -> Config:
     """The mixer with its layer's position, else the model's; refused where it would be ignored."""
     takes: frozenset[str] = mixer.part.positions
-    if getattr(mixer, "position", None) is not None:
-        used.add(mixer.position.part.use())
+    given: Config | None = getattr(mixer, "position", None)
+    if given is not None:
+        used.add(given.part.use())
         return mixer
     chosen = own or common
     if chosen is None or chosen.part.kind == "none":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
-from .raw import Form, Notes, Raw, read_bytes, some
+from .raw import Form, Notes, Raw, read_bytes, reason, some
 
 SUFFIXES = (".npy", ".npz")
 DAMAGE = (  # what NumPy raises on files that are cut short or overwritten
@@ -33,7 +33,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except DAMAGE as fault:
         if "pickle" in str(fault):
             raise InputError(f"{path}: holds Python objects; save plain numbers or texts") from None
-        raise InputError(f"{path}: is not a whole NumPy file ({str(fault).splitlines()[0]})") from None
+        raise InputError(f"{path}: is not a whole NumPy file ({reason(fault)})") from None
     named = {}
     for role, names in {**NAMES, "lengths": ("lengths",)}.items():
         match = [k for k in found if k.lower() in names]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..core.errors import InputError, require
+from .raw import reason
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 MELS = 40
@@ -20,8 +21,7 @@ def read_audio(path: Path) -> tuple[np.ndarray, int]:
     try:
         samples, rate = sf.read(path, dtype="float32", always_2d=True)
     except (sf.SoundFileError, OSError, RuntimeError, ValueError) as fault:
-        reason = str(fault).splitlines()[0].replace(str(path), path.name)
-        raise InputError(f"{path}: cannot be read as sound ({reason})") from None
+        raise InputError(f"{path}: cannot be read as sound ({reason(fault).replace(str(path), path.name)})") from None
     if not len(samples):
         raise InputError(f"{path}: holds no samples")
     if not np.isfinite(samples).all():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError, require
+from .raw import reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -19,6 +20,7 @@ def read_image(path: Path) -> np.ndarray:
     ops = require("PIL.ImageOps", "choose")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", pil.DecompressionBombWarning)
             with pil.open(path) as file:
                 image = ops.exif_transpose(file)
@@ -26,8 +28,9 @@ def read_image(path: Path) -> np.ndarray:
                     return np.clip(np.asarray(image).astype(np.float64) / 65535, 0, 1)
                 return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except (OSError, ValueError, SyntaxError, pil.DecompressionBombError, pil.DecompressionBombWarning) as fault:
-        reason = str(fault).splitlines()[0].replace(str(path), path.name)
-        raise InputError(f"{path}: cannot be read as a picture ({reason})") from None
+        raise InputError(
+            f"{path}: cannot be read as a picture ({reason(fault).replace(str(path), path.name)})"
+        ) from None
 
 
 def pixels(image: Any, channels: int) -> np.ndarray:

@@ -129,6 +129,11 @@ def decode(data: bytes, path: Path) -> str:
     return text
 
 
+def reason(fault: BaseException) -> str:
+    """The first line of what another library says."""
+    return (str(fault) or type(fault).__name__).splitlines()[0]
+
+
 def some(names: Sequence[Any], most: int = 8) -> str:
     """The first few of many names, quoted, for a message."""
     head = ", ".join(repr(n) for n in names[:most])

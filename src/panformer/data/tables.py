@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, require
-from .raw import decode, read_bytes, some
+from .raw import decode, read_bytes, reason, some
 
 Cell = str | float | None  # None: missing
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
@@ -57,7 +57,7 @@ def read_table(path: Path) -> Table:
             try:
                 data = gzip.decompress(data)
             except (OSError, EOFError, zlib.error) as fault:
-                raise InputError(f"{path}: is not a whole gzip file ({fault})") from None
+                raise InputError(f"{path}: is not a whole gzip file ({reason(fault)})") from None
         text = decode(data, path)
         kind = Path(path.name.removesuffix(".gz")).suffix
         table = (
@@ -84,6 +84,8 @@ def _csv(path: Path, text: str, delimiter: str | None) -> Table:
                 line.append(reader.line_num)
     except csv.Error as fault:
         raise InputError(f"{path}, line {reader.line_num}: {fault}; check the quotes") from None
+    if not rows:
+        raise InputError(f"{path}: the file is empty")
     header = [name.strip() or f"column {i + 1}" for i, name in enumerate(rows[0])]
     _check_header(path, header)
     for cells, at in zip(rows[1:], line[1:], strict=True):
@@ -161,7 +163,7 @@ def _parquet(path: Path) -> Table:
     try:
         table = parquet.read_table(path)
     except (OSError, ValueError) as fault:
-        raise InputError(f"{path}: is not a whole Parquet file ({str(fault).splitlines()[0]})") from None
+        raise InputError(f"{path}: is not a whole Parquet file ({reason(fault)})") from None
     columns: dict[str, list[Cell]] = {}
     for name in table.column_names:
         try:

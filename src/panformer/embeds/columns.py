@@ -46,6 +46,12 @@ class Columns(Finished):
         x = number[..., None] * F.embedding(column, self.weight) + F.embedding(column, self.bias)
         return self.finish(x + F.embedding(category, table), at), at
 
+    def dummy(self, batch: int, length: int) -> Tensor:
+        return torch.zeros(batch, min(length, len(self.weight)), 2)
+
+    def dummy(self, batch: int, length: int) -> Tensor:
+        return torch.zeros(batch, min(length, len(self.weight)), 2)
+
 
 def _check(ids: Tensor, known: int, what: str) -> None:
     if ids.device.type != "cpu" or torch.compiler.is_compiling():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -38,8 +42,8 @@ class Patches(Finished):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__(c, width)
-        self.size, self.channels, self.padding = c.size, c.channels, c.padding
-        self.map = nn.Conv2d(c.channels, width, c.size, c.stride or c.size, c.padding, bias=c.bias)
+        self.size, self.stride, self.padding, self.channels = c.size, c.stride or c.size, c.padding, c.channels
+        self.map = nn.Conv2d(c.channels, width, c.size, self.stride, c.padding, bias=c.bias)
         nn.init.normal_(self.map.weight, std=(c.channels * c.size**2) ** -0.5)
         if self.map.bias is not None:
             nn.init.zeros_(self.map.bias)
@@ -57,11 +61,21 @@ class Patches(Finished):
             at = _with_first(at)
         return self.finish(x, at), at
 
+    def dummy(self, batch: int, length: int) -> Tensor:
+        cells = max(1, math.isqrt(length - (self.first is not None)))
+        side = (cells - 1) * self.map.stride[0] + self.size - 2 * self.map.padding[0]
+        return torch.zeros(batch, self.channels, max(side, 1), max(side, 1))
+
+    def dummy(self, batch: int, length: int) -> Tensor:
+        tall = max(1, math.isqrt(length))
+        sides = [(n - 1) * self.stride + self.size - 2 * self.padding for n in (tall, round(length / tall))]
+        return torch.zeros(batch, self.channels, *(max(1, s) for s in sides))
+
     def _check(self, raw: Tensor) -> None:
         channels, *sides = raw.shape[1:]
         if channels != self.channels:
             raise InputError(f"patches: images have {channels} channels, this embed reads {self.channels}")
-        whole = self.map.stride == (self.size, self.size) and not self.padding
+        whole = self.stride == self.size and not self.padding
         if min(sides) + 2 * self.padding < self.size or (whole and any(s % self.size for s in sides)):
             raise InputError(f"patches: an image of {sides[0]} x {sides[1]} does not cut into patches of {self.size}")
 

@@ -44,3 +44,9 @@ class Variates(Series):
         nowhere = torch.zeros(len(past), past.shape[-1], dtype=torch.int64, device=raw.device)
         placed = Layout(nowhere, nowhere[..., None], full=True)
         return self.finish(self.map(past.mT), placed), placed
+
+    def dummy(self, batch: int, length: int) -> Tensor:
+        return torch.zeros(batch, self.length, length)
+
+    def dummy(self, batch: int, length: int) -> Tensor:
+        return torch.zeros(batch, self.length, length)

@@ -47,3 +47,6 @@ class Windows(Series):
         stretch = cut(self.standard(raw, at), at, self.size, self.stride, count)
         placed = Layout.padded(count)
         return self.finish(self.map(stretch.flatten(2)), placed), placed
+
+    def dummy(self, batch: int, length: int) -> Tensor:
+        return torch.zeros(batch, (length - 1) * self.stride + self.size, self.channels)

@@ -16,17 +16,11 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-    UnsupportedOperatorException,
-)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
@@ -35,9 +29,13 @@ from ..core import state as states
 from ..core.errors import InputError
 from ..core.families import Mixer
 from ..core.layout import Layout
+from .shapes import BRANCHES, Shapes
 
-BRANCHES_ON_VALUES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
+if TYPE_CHECKING:
+    from ..model.model import Model
 
+T = TypeVar("T")
+PIECE = 512  # tokens read at a time where states are measured on real tensors
 FUSED = {  # operations per element of calls that do several things at once
     "_softmax": 5, "_log_softmax": 5, "native_layer_norm": 5, "native_group_norm": 5, "_fused_rms_norm": 4,
     "native_batch_norm": 5, "_native_batch_norm_legit": 5, "gelu": 5, "silu": 5, "sigmoid": 4, "tanh": 5,
@@ -65,43 +63,61 @@ class Cost:
     peak: int
     state: int = 0  # bytes of streaming state after the whole input, 0 where nothing streams
 
+    def dump(self) -> dict[str, int]:
+        return asdict(self)
+
 
 def trace(fn: Callable[..., Any], *inputs: Tensor) -> Cost:
     """The cost of `fn(*inputs)`. Parameters are counted where `fn` is a module, each tied one once."""
+    cost = _cheaply(lambda fake: _trace(fn, inputs, fake))
+    return replace(cost, parameters=parameters(fn)) if isinstance(fn, nn.Module) else cost
+
+
+def of_model(model: Model, length: int, batch: int = 1, channels: int | None = None) -> Cost:
+    """The cost of one forward pass of a built model over `batch` full inputs of `length` tokens.
+
+    An image has `length` patches on the squarest lattice. An encoder reads `length` tokens too. `channels` is
+    needed by embeds of series that take any number of them.
+    """
+    inputs = [example(m, length, batch, channels) for m in (model, model.encoder) if m is not None]
+
+    def call(x: Tensor, source: Tensor | None = None) -> Any:
+        return model.run(x, source=source).out
+
+    was = model.training
+    model.eval()
     try:
-        return _trace(fn, inputs, FakeTensorMode(allow_non_fake_inputs=True))
-    except BRANCHES_ON_VALUES:
-        return _trace(fn, inputs, None)
+        cost = trace(call, *inputs)
+        held = 0 if model.why_no_stream() else _streamed(model, *inputs)
+    finally:
+        model.train(was)
+    return replace(cost, parameters=parameters(model), state=held)
 
 
-def of_model(model: nn.Module, length: int, batch: int = 1) -> Cost:
-    """The cost of one forward pass of a built model over `batch` inputs of `length` tokens."""
-    return trace(model, *model.dummy(length, batch))
-
-
-def of_mixer(mixer: Mixer, width: int, length: int, batch: int = 1, **lent: Any) -> Cost:
-    """The cost of one mixer over full sequences, with the state it holds after them if it streams."""
-    dtype = next((p.dtype for p in mixer.parameters()), torch.float32)
-    cost = trace(lambda x: mixer(x, Layout.dense(batch, length)), torch.zeros(batch, length, width, dtype=dtype))
-    held = state_bytes(mixer, width, length, batch) if mixer.causal and mixer.streams else 0
-    return replace(cost, parameters=parameters(mixer), state=held)
+def example(model: Model, length: int, batch: int = 1, channels: int | None = None) -> Tensor:
+    """Raw input of the kind the model's embed reads, of `length` tokens or steps or patches."""
+    reads, c = model.embed.reads, model.spec.embed
+    if reads == "tokens":
+        rng = torch.Generator().manual_seed(0)
+        return torch.randint(getattr(c, "vocab", 256), (batch, length), generator=rng)
+    if reads == "values":
+        fixed = 2 if hasattr(c, "columns") else getattr(c, "channels", None)
+        if (channels or fixed or 1) != (fixed or channels or 1):
+            raise InputError(f"this model reads {fixed} channels, not {channels}")
+        return torch.zeros(batch, length, fixed or channels or 1)
+    rows = max(d for d in range(1, math.isqrt(length) + 1) if length % d == 0)
+    stride, reach = c.stride or c.size, c.size - 2 * c.padding
+    return torch.zeros(batch, c.channels, (rows - 1) * stride + reach, (length // rows - 1) * stride + reach)
 
 
 def state_bytes(mixer: Mixer, width: int, length: int, batch: int = 1) -> int:
     """Bytes a streaming mixer holds after `length` tokens of a batch."""
-    like = next((p for p in mixer.parameters()), torch.zeros(()))
+    like = next(mixer.parameters(), torch.zeros(())).new_zeros(batch, length, width)
 
-    def held() -> int:
-        x = torch.zeros(batch, length, width, dtype=like.dtype)
-        state = mixer.start(batch, x)
-        return states.size(mixer.chunk(x, Layout.dense(batch, length), state)[1])
+    def read(x: Tensor, at: Layout, state: Any) -> Any:
+        return mixer.chunk(x, at, state)[1]
 
-    with torch.no_grad():
-        try:
-            with FakeTensorMode(allow_non_fake_inputs=True):
-                return held()
-        except BRANCHES_ON_VALUES:
-            return held()
+    return _held(read, lambda: mixer.start(batch, like), like)
 
 
 def parameters(module: nn.Module) -> int:
@@ -123,26 +139,62 @@ def growth(costs: Mapping[int, float]) -> float:
     return math.log(steps[-1] / steps[0]) / (math.log(ratios[0]) * (len(steps) - 1))
 
 
-def _trace(fn: Callable[..., Any], inputs: Sequence[Tensor], fake: FakeTensorMode | None) -> Cost:
-    with fake or nullcontext():
-        args = [fake.from_tensor(x) if fake else x for x in inputs]
-        with torch.no_grad(), _Counter(args) as forward:
+def _cheaply(count: Callable[[Shapes | None], T]) -> T:
+    """On tensors without memory, or on real ones where the code branches on values."""
+    try:
+        return count(Shapes())
+    except BRANCHES:
+        return count(None)
+
+
+def _trace(fn: Callable[..., Any], inputs: Sequence[Tensor], shapes: Shapes | None) -> Cost:
+    with shapes or nullcontext():
+        args = [shapes.of(x) if shapes else x for x in inputs]
+        with torch.no_grad(), _Counter(args, shapes) as forward:
             fn(*args)
         args = [x.detach().requires_grad_(x.is_floating_point()) for x in args]
-        with torch.enable_grad(), _Counter(args) as train:
+        with torch.enable_grad(), _Counter(args, shapes) as train:
             with torch.autograd.graph.saved_tensors_hooks(train.keep, lambda kept: kept):
                 out = fn(*args)
         saved = train.saved()
         del out
-    count = parameters(fn) if isinstance(fn, nn.Module) else 0
-    return Cost(count, round(forward.flops), forward.bytes, saved, forward.peak)
+    return Cost(0, round(forward.flops), forward.bytes, saved, forward.peak)
+
+
+def _streamed(model: Model, x: Tensor, source: Tensor | None = None) -> int:
+    """Bytes of state after the model has read x in pieces."""
+
+    def read(piece: Tensor, at: Layout, state: Any) -> Any:
+        return model.chunk(piece, state)[1]
+
+    return _held(read, lambda: model.start(len(x), source), x, lambda state: state[0].layers)
+
+
+def _held(
+    read: Callable[[Tensor, Layout, Any], Any],
+    start: Callable[[], Any],
+    x: Tensor,
+    kept: Callable[[Any], Any] = lambda state: state,
+) -> int:
+    def count(shapes: Shapes | None) -> int:
+        pieces = [x] if shapes else list(x.split(PIECE, 1))  # without memory all can be read at once
+        with torch.no_grad(), shapes or nullcontext():
+            state, seen = start(), 0
+            for piece in pieces:
+                piece = shapes.of(piece) if shapes else piece
+                state = read(piece, Layout.dense(*piece.shape[:2], start=seen), state)
+                seen += piece.shape[1]
+            return states.size(kept(state))
+
+    return _cheaply(count)
 
 
 class _Counter(TorchDispatchMode):
     """Sees every operation below autograd, where shapes and copies are what really runs."""
 
-    def __init__(self, inputs: Iterable[Tensor]) -> None:
+    def __init__(self, inputs: Iterable[Tensor], shapes: Shapes | None) -> None:
         super().__init__()
+        self._shapes = shapes
         self.flops, self.bytes, self.live, self.peak = 0.0, 0, 0, 0
         self._known: dict[int, int] = {}  # storages made here or given as input, by identity
         self._kept: dict[int, Tensor] = {}
@@ -150,16 +202,18 @@ class _Counter(TorchDispatchMode):
             self._note(x)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        reads = [self._shapes.of(t) if self._shapes else t for t in _tensors((args, kwargs))]
         out = func(*args, **(kwargs or {}))
         if func.namespace == "prim":  # questions about a tensor, such as its device
             return out
-        reads, writes = _tensors((args, kwargs)), _tensors(out)
+        writes = _tensors(out)
         homes = {_home(t) for t in reads}
         if func._schema.is_mutable or any(_home(t) not in homes for t in writes):  # else a view
             self.bytes += _traffic(func, reads, writes)
             self.flops += _flops(func, args, kwargs or {}, reads, writes, out)
         for t in writes:
-            self._note(t)
+            if _home(t) not in homes:  # a view of a parameter is still the parameter
+                self._note(t)
         return out
 
     def keep(self, t: Tensor) -> Tensor:

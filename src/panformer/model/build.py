@@ -37,7 +37,8 @@ def share_position(model: Model) -> None:
     """Layers that inherited the model's position use one module, so a learned table is learned once."""
     common = model.spec.position
     seen: dict[tuple[torch.Size, ...], nn.Module] = {}
-    for layer, placed in zip(model.trunk.layers, model.trunk.placed, strict=True):
+    for layer, placed in zip(model.trunk.each(), model.trunk.placed, strict=True):
         if common is not None and getattr(placed.layer.mixer, "position", None) == common:
-            shapes = tuple(p.shape for p in layer.mixer.position.parameters())
-            layer.mixer.position = seen.setdefault(shapes, layer.mixer.position)
+            mixer: Any = layer.mixer
+            shapes = tuple(p.shape for p in mixer.position.parameters())
+            mixer.position = seen.setdefault(shapes, mixer.position)

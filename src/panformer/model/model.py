@@ -145,13 +145,14 @@ class Model(nn.Module):
 
     def _table(self) -> Tensor | None:
         """The embedding table, for a head that shares it."""
-        return self.embed.table.weight if self.head is not None and self.head.ties else None
+        table: Any = self.embed.table if self.head is not None and self.head.ties else None
+        return None if table is None else table.weight
 
     def _check(self) -> None:
         given = {"memory"} if self.encoder is not None else set()
-        for i, layer in enumerate(self.trunk.layers):
-            for mixer in (layer.mixer, layer.cross):
-                missing = set(mixer.needs) - given if mixer is not None else set()
+        for i, layer in enumerate(self.trunk.each()):
+            for mixer in [m for m in (layer.mixer, layer.cross) if m is not None]:
+                missing = set(mixer.needs) - given
                 if missing:
                     raise InputError(f"layer {i}: mixer {mixer.use()} needs {sorted(missing)}; give the spec an encoder")
         if self.head is not None and self.head.ties and not hasattr(self.embed, "table"):

@@ -72,10 +72,14 @@ class Trunk(nn.Module):
         self.final: Norm | None = final.build(layers[-1].width) if final is not None else None
         self._check()
 
+    def each(self) -> list[Layer]:
+        """The layers in order, tied ones as often as they run."""
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
+
     def forward(self, x: Tensor, at: Layout, shared: Shared) -> tuple[Tensor, Layout]:
         """(B, T, D), Layout -> the last hidden vectors and where they sit."""
         given: list[dict[str, Any]] = []
-        for i, (layer, placed) in enumerate(zip(self.layers, self.placed, strict=True)):
+        for i, (layer, placed) in enumerate(zip(self.each(), self.placed, strict=True)):
             if placed.reduce is not None:
                 x, at = self.reducers[str(i)](x, at)
             own = self._channel(shared, placed, given)
@@ -87,12 +91,12 @@ class Trunk(nn.Module):
         why = self.why_no_stream()
         if why:
             raise InputError(why)
-        return [layer.start(batch, like) for layer in self.layers]
+        return [layer.start(batch, like) for layer in self.each()]
 
     def chunk(self, x: Tensor, at: Layout, state: list[State], shared: Shared) -> tuple[Tensor, list[State]]:
         given: list[dict[str, Any]] = []
         after: list[State] = []
-        for layer, placed, past in zip(self.layers, self.placed, state, strict=True):
+        for layer, placed, past in zip(self.each(), self.placed, state, strict=True):
             own = self._channel(shared, placed, given)
             x, new = layer.chunk(x, at, past, own)
             after.append(new)
@@ -103,7 +107,7 @@ class Trunk(nn.Module):
         """The reason this trunk has no streaming form, or None."""
         if len(self.reducers):
             return "a reducer changes the tokens; this model cannot stream"
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.each()):
             if layer.mixer is not None and not (layer.mixer.causal and layer.mixer.streams):
                 return f"layer {i}: mixer {layer.mixer.use()} has no streaming form here"
             whole = [m.use() for m in layer.residual.modules() if isinstance(m, Norm) and not m.pointwise]
@@ -117,9 +121,10 @@ class Trunk(nn.Module):
 
     def _check(self) -> None:
         """Every name a layer reads is given by the layer it names, and taken by its own mixer."""
-        for i, (layer, placed) in enumerate(zip(self.layers, self.placed, strict=True)):
+        for i, (layer, placed) in enumerate(zip(self.each(), self.placed, strict=True)):
             for name, source in placed.reads.items():
-                lender = self.layers[source].mixer
+                lender = self.each()[source].mixer
+                assert layer.mixer is not None
                 if name not in layer.mixer.takes:
                     raise InputError(f"layer {i}: mixer {layer.mixer.use()} takes {layer.mixer.takes}, not {name!r}")
                 if lender is None or name not in lender.gives:

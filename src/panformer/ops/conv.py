@@ -110,12 +110,15 @@ class _Slide(torch.autograd.Function):
         return _slide(line, weight)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
         line, weight = ctx.saved_tensors
         size, length = weight.shape[1], g.shape[1]
-        to_line = _Slide.apply(F.pad(g, (0, 0, size - 1, size - 1)), weight.flip(1))
-        to_weight = [(line[:, k : k + length] * g).sum((0, 1)) for k in range(size)]
-        return to_line, torch.stack(to_weight, 1)
+        to_line = to_weight = None
+        if ctx.needs_input_grad[0]:
+            to_line = _Slide.apply(F.pad(g, (0, 0, size - 1, size - 1)), weight.flip(1))
+        if ctx.needs_input_grad[1]:
+            to_weight = torch.stack([(line[:, k : k + length] * g).sum((0, 1)) for k in range(size)], 1)
+        return to_line, to_weight
 
 
 def _slide(line: Tensor, weight: Tensor) -> Tensor:

@@ -54,6 +54,7 @@ def reference_chunk(
     live = at.valid[:, None]
     y = _weigh(q, k, (live[..., None] & live[:, :, None]).tril(), decay) @ v
     k = k.masked_fill(~live[..., None], 0)
+    q = q.masked_fill(~live[..., None], 0)
     if decay is None:
         return y + q @ s, (s + k.mT @ v, r)
     up, down = (d.expand(*q.shape[:2], -1) for d in decay)

@@ -144,15 +144,15 @@ def find(name: str, among: tuple[Row, ...] | None = None) -> Row:
 
 
 def search(query: str, among: tuple[Row, ...]) -> tuple[Row, ...]:
-    """Rows in which every word of the query occurs; those with the words in slug or title come first."""
+    """Rows in which every word of the query occurs; that very slug first, then those with the words in the title."""
     words = re.findall(r"[\w.+-]+", query.lower())
     hits = []
     for row in among:
         name = f"{row.slug} {row.title}".lower()
         rest = f"{row.id} {row.area} {row.family} {row.kind} {row.modality} {row.mechanism} {row.claim}".lower()
         if all(word in name or word in rest for word in words):
-            hits.append((not all(word in name for word in words), row))
-    return tuple(row for _, row in sorted(hits, key=lambda hit: hit[0]))
+            hits.append((row.slug != "-".join(words), not all(word in name for word in words), row))
+    return tuple(hit[-1] for hit in sorted(hits, key=lambda hit: hit[:2]))
 
 
 def select(

@@ -125,7 +125,8 @@ class _Run:
         self.every = how.check or max(1, math.ceil(how.steps / 10))
         self.optimizer = _optimizer(model, how)
         self.rng = torch.Generator().manual_seed(how.seed)
-        self.fit, self.best, self.stale = Fit(), None, 0
+        self.fit, self.stale = Fit(), 0
+        self.best: dict[str, Tensor] | None = None
         torch.manual_seed(how.seed)
 
     def over(self) -> bool:
@@ -153,7 +154,8 @@ class _Run:
 
     def _gradients(self, batch: Any) -> float:
         """Gradients of one batch; in `micro` pieces they are those of the whole, weighted by what each counts."""
-        total, count, stats = 0.0, 0.0, {}
+        total, count = 0.0, 0.0
+        stats: dict[str, Tensor] = {}
         pieces = _cut(batch, self.how.micro)
         device = next(self.model.parameters()).device.type
         for piece in pieces:

@@ -1,0 +1,63 @@
+"""LSTM: the recurrent network that the Transformer replaced, as a control of fixed memory."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from ..core.families import Mixer
+from ..core.layout import Layout
+from ..core.part import Config as Base
+from ..core.shared import Shared
+from ..ops.conv import pick
+
+
+class LSTM(Mixer):
+    """c_t = f c_{t-1} + i tanh(.), h_t = o tanh(c_t), gates i, f, o from x_t and h_{t-1}; answers h_t.
+
+    Hochreiter & Schmidhuber 1997; forget gate Gers et al. 2000, its bias starting at 1 (Jozefowicz et al. 2015).
+    """
+
+    paper = "Hochreiter & Schmidhuber 1997, Long short-term memory"
+    causal = True
+
+    class Config(Base):
+        forget: float = Field(1.0, description="start value of the forget gate's bias")
+
+    def __init__(self, c: Config, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.cell = nn.LSTM(width, width, batch_first=True)
+        with torch.no_grad():
+            for bias in (self.cell.bias_ih_l0, self.cell.bias_hh_l0):
+                bias.zero_()
+            self.cell.bias_ih_l0[width : 2 * width] = c.forget  # gates lie as input, forget, cell, output
+
+    def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
+        return at.from_rows(self.cell(at.to_rows(x))[0])
+
+    def start(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        return like.new_zeros(batch, self.width), like.new_zeros(batch, self.width)
+
+    def chunk(self, x, at, state, shared=None):
+        if at.full:
+            y, state = self._run(x, state)
+            return y, state
+        count = at.valid.sum(1)
+        some = count.nonzero()[:, 0]  # rows with a new token
+        if not len(some):
+            return torch.zeros_like(x), state
+        order = (~at.valid).to(torch.int8).argsort(dim=1, stable=True)  # valid tokens first
+        front = pick(at.clean(x), order)[some]
+        packed = pack_padded_sequence(front, count[some].cpu(), batch_first=True, enforce_sorted=False)
+        y, now = self._run(packed, tuple(s[some] for s in state))
+        y = pad_packed_sequence(y, batch_first=True, total_length=at.length)[0]
+        y = torch.zeros_like(x).index_copy(0, some, y)
+        y = torch.zeros_like(x).scatter(1, order[..., None].expand_as(x), y)
+        return y, tuple(s.index_copy(0, some, n) for s, n in zip(state, now, strict=True))
+
+    def _run(self, x, state: tuple[Tensor, Tensor]):
+        y, (h, c) = self.cell(x, (state[0][None], state[1][None]))
+        return y, (h[0], c[0])

@@ -1,0 +1,40 @@
+"""y = Re(F_T x F_D): the discrete Fourier transform of every sequence along tokens and channels, its real part.
+
+Lee-Thorp et al. 2021, FNet: mixing tokens with Fourier transforms. Unscaled, as there. The map is symmetric,
+so that its gradient is the map itself.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..core.layout import Layout
+from .backend import Operator
+from .kernels.fourier_fft import FFT
+
+
+def reference(x: Tensor, at: Layout) -> Tensor:
+    """x (B, T, D) -> (B, T, D), zeros at padding: cos x cos - sin x sin, each sequence at its own length."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    flat, ordinal = wide.flatten(0, 1), at.ordinal.flatten()
+    out = torch.zeros_like(flat)
+    for i in range(at.sequences):
+        here = (ordinal == i).nonzero()[:, 0]
+        cos, sin = _waves(len(here), wide)
+        cos_d, sin_d = _waves(x.shape[2], wide)
+        one = flat[here]
+        out = out.index_copy(0, here, cos @ one @ cos_d - sin @ one @ sin_d)
+    return out.view_as(x).to(x.dtype)
+
+
+def _waves(n: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin of 2 pi i j / n: (n, n) each."""
+    i = torch.arange(n, device=like.device)
+    turn = (i[:, None] * i % n).to(like.dtype) * (2 * math.pi / n)
+    return turn.cos(), turn.sin()
+
+
+fourier = Operator("fourier", reference, FFT)

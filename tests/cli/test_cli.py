@@ -1,0 +1,80 @@
+"""The command line: quick help, one-line errors, exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = ["choose", "predict", "eval", "train", "papers", "check", "spec", "parts", "bench", "version"]
+
+
+def run(*args, **kw):
+    return subprocess.run([sys.executable, "-m", "panformer", *args], capture_output=True, text=True, timeout=120, **kw)
+
+
+def test_help_lists_every_command_without_torch():
+    code = (
+        "import sys; from panformer.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as done: assert done.code == 0\n"
+        "heavy = {'torch', 'numpy', 'sklearn', 'optuna', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, f'--help imports {heavy}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-500:]
+    missing = [c for c in COMMANDS if c not in done.stdout]
+    assert not missing, f"--help does not show {missing}"
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("papers", "spec")])
+def test_every_command_has_an_example(command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: panformer {command}" in " ".join(done.stdout.split()), f"{command} --help shows no example"
+
+
+REFUSED = [
+    (["choos"], "choos"),
+    (["choose", "--minuts", "3", "digits"], "unknown option --minuts; known: "),
+    (["choose"], "DATA"),
+    (["choose", "nowhere.csv"], "nowhere.csv"),
+    (["spec", "show", "bret"], "did you mean 'bert'"),
+    (["spec", "show", "gpt2", "--set", "widht=3"], "did you mean 'width'"),
+    (["spec", "show", "gpt2", "--set", "width"], "KEY=VALUE"),
+    (["spec", "show", "gpt2", "--set", "schedule.7.repeat=1"], "nothing at '7'"),
+    (["spec", "validate", "missing.yaml"], "no such file"),
+    (["parts", "mixer"], "did you mean 'mixers'"),
+    (["papers", "show", "mamab"], "mamba"),
+    (["check", "no-such-paper"], "no-such-paper"),
+    (["bench", "encodr"], "did you mean 'encoder'"),
+    (["predict", "nowhere", "x.csv"], "nowhere"),
+    (["eval", "nowhere", "digits"], "nowhere"),
+]
+
+
+@pytest.mark.parametrize(("args", "says"), REFUSED, ids=[" ".join(a) for a, _ in REFUSED])
+def test_bad_calls_are_one_line_and_exit_2(args, says, tmp_path):
+    done = run(*args, cwd=tmp_path)
+    assert done.returncode == 2, f"exit {done.returncode}: {done.stderr[-300:]}"
+    assert says in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not list(tmp_path.iterdir()), "something was written"
+
+
+def test_spec_show_json():
+    tree = json.loads(run("spec", "show", "gpt2", "--set", "width=96", "--set", "schedule.0.repeat=2", "--json").stdout)
+    assert tree["spec"]["width"] == 96
+    assert tree["cost"]["parameters"] > 0
+
+
+def test_spec_schema_is_json_schema():
+    schema = json.loads(run("spec", "schema").stdout)
+    assert schema["additionalProperties"] is False
+    assert {"width", "embed", "schedule"} <= set(schema["required"])
+
+
+def test_parts_list_mixers():
+    rows = json.loads(run("parts", "mixers", "--json").stdout)
+    assert len(rows) >= 10
+    assert all(r["what"] for r in rows)

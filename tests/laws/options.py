@@ -1,0 +1,171 @@
+"""Files, configs and options; and what an objective asks for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from panformer.core.errors import InputError
+from panformer.core.layout import Layout
+from panformer.core.part import Part, config
+from panformer.measure import cost
+
+from .families import subject
+from .judge import LONG, Options, alike, grads, law, must, right_slope, runs, same
+from .precision import GROWTH
+from .subject import Subject, layout
+
+MANY = (40, 50, 30)  # lengths of the sequences an objective asks about
+
+
+@law(runs)
+def saves(part: type[Part], options: Options) -> None:
+    """Saved and loaded into a part of another seed, all answers are the same to the bit, and so is a second save."""
+    s = subject(part, options)
+    m = s.build(0)
+    data = _bytes(m)
+    must(data == _bytes(m), "two saves of one part differ")
+    again = s.new(7).double()
+    again.load_state_dict(safetensors.torch.load(data))
+    must(data == _bytes(again), "a loaded part saves to other bytes")
+    xs = s.sequences([s.length] * 2)
+    for a, b in zip(s.run(m, xs, "rows"), s.run(again, xs, "rows")):
+        must(torch.equal(a, b), "a loaded part answers differently: some of what it computes with is not saved")
+
+
+def _bytes(m: torch.nn.Module) -> bytes:
+    return safetensors.torch.save({k: v.detach().clone().contiguous() for k, v in m.state_dict().items()})
+
+
+@law()
+def configs(part: type[Part], options: Options) -> None:
+    """A config survives its dump, builds the same part again, and refuses an option it does not know."""
+    s = subject(part, options)
+    c = s.config()
+    tree = json.loads(json.dumps(c.dump()))
+    again = config(part.family, tree)
+    must(again.dump() == c.dump(), "its dump reads back as another config")
+    must(json.dumps(again.dump()) == json.dumps(c.dump()), "dumps twice as different text")
+    one, two = s.new(3).state_dict(), s.new(3, again).state_dict()
+    equal = one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+    must(equal, "its dump and seed build another part")
+    try:
+        s.config(no_such_option=1)
+    except InputError as refusal:
+        hidden = [k for k in part.Config.model_fields if k not in str(refusal)]
+        must("no_such_option" in str(refusal) and not hidden, f"refuses an unknown option but does not name {hidden}")
+    else:
+        raise AssertionError("accepts an option that it does not know")
+
+
+@law()
+def matters(part: type[Part], options: Options) -> None:
+    """Every option that an example sets changes the parameters, the results, the gradients or the cost."""
+    s = subject(part, options)
+    own = _print(s)
+    for key, value in options.items():
+        rest = {k: v for k, v in options.items() if k != key}
+        default = part.Config.model_fields[key]
+        if default.is_required() or getattr(s.config(), key) == default.get_default(call_default_factory=True):
+            continue
+        try:
+            other = _print(subject(part, rest))
+        except InputError:
+            continue  # the other options need this one
+        works = _differ(own, other) or (runs(s, None) and _cost(s) != _cost(subject(part, rest)))
+        must(works, f"option {key}={value!r} changes nothing")
+
+
+def _print(s: Subject) -> list[Any]:
+    """Everything an option could change."""
+    m = s.build()
+    if s.part.family == "objectives":
+        at = layout("mixed", MANY)
+        raw, shape = _question(m, s.config(), at)
+        target = m.corrupt(raw, at, torch.Generator().manual_seed(1))
+        out = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+        return [*tree_leaves(target), *m.loss(out, target[1]).values()]
+    found: list[Any] = [{k: tuple(v.shape) for k, v in m.state_dict().items()}, *m.state_dict().values()]
+    forms = [f for f in ("packed", "right") if f in s.forms]
+    for form, lengths in [("rows", [s.length] * 2), *((f, (LONG, 6)) for f in forms)]:
+        for training in (False, True):
+            torch.manual_seed(5)
+            xs = s.sequences(lengths)
+            losses: dict[str, Tensor] = {}
+            found += [*s.run(m.train(training), xs, form, losses), *losses.values()]
+    return found
+
+
+def _cost(s: Subject) -> cost.Cost:
+    return cost.trace(*s.costed(s.new(), s.sizes[0]))
+
+
+def _differ(a: list[Any], b: list[Any]) -> bool:
+    if len(a) != len(b):
+        return True
+    same = (x.shape == y.shape and torch.equal(x, y) if isinstance(x, Tensor) else x == y for x, y in zip(a, b))
+    return not all(same)
+
+
+@law()
+def declares(part: type[Part], options: Options) -> None:
+    """A part names its source, says what it computes, and what it cannot do raises."""
+    s = subject(part, options)
+    m = s.new()
+    simple = part.family in ("embeds", "heads", "objectives") or not (part.Config.model_fields or m.state_dict())
+    must(simple or bool(part.paper.strip()), "names no paper")
+    must(bool((part.__doc__ or "").strip()), "has no docstring")
+    must(getattr(m, "growth", "n") in GROWTH, f"declares growth {getattr(m, 'growth', None)!r}; known: {list(GROWTH)}")
+    if part.family == "mixers" and not m.streams:
+        try:
+            m.start(1, torch.zeros(1))
+        except NotImplementedError:
+            return
+        raise AssertionError("says it does not stream, but start() answers")
+
+
+@law(lambda s, m: s.part.family == "objectives")
+def asks(part: type[Part], options: Options) -> None:
+    """Corruption depends on its generator alone, the loss has right gradients, and padding is not asked for."""
+    s = subject(part, options)
+    m = s.new()
+    at = layout("mixed", MANY)
+    raw, shape = _question(m, s.config(), at)
+    draw = lambda raw: m.corrupt(raw, at, torch.Generator().manual_seed(1))
+    before = [t.clone() for t in tree_leaves(raw)]
+    (one, target), (two, again) = draw(raw), draw(raw)
+    alike(tree_leaves([one, target]), tree_leaves([two, again]), "two draws from one seed")
+    alike(before, tree_leaves(raw), "the input before and after corruption")
+    out = torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_()
+    loss = m.loss(out, target)
+    told = "loss" in loss and loss["loss"].dim() == 0 and bool(loss["loss"].isfinite())
+    must(told, "gives no finite scalar named 'loss'")
+    grad = grads(loss["loss"], [out])[0]
+    must(grad.abs().max().item() > 0, "the loss has no gradient into the answer")
+    right_slope(lambda o: m.loss(o, target)["loss"], [out])
+    if shape[:2] == at.seg.shape:
+        worst = grad[~at.valid].abs().max().item()
+        must(worst == 0, f"the loss has gradient {worst:.1e} into answers at padding")
+        junk = torch.where(at.valid, raw, 2**40)
+        same(loss["loss"], m.loss(out, draw(junk)[1])["loss"], "the loss with other ids at padding")
+
+
+def _question(m: Any, c: Any, at: Layout) -> tuple[Any, tuple[int, ...]]:
+    """(raw input, shape of the answer) of the first kind that the objective takes: ids, a class, numbers."""
+    rng = torch.Generator().manual_seed(0)
+    vocab = getattr(c, "vocab", 11)
+    ids = torch.randint(vocab, at.seg.shape, generator=rng)
+    classes, numbers = torch.tensor([2, 0, 1]), torch.randn(3, 4, 2, generator=rng, dtype=torch.float64)
+    kinds = ((ids, (*ids.shape, vocab)), ((ids, classes), (3, 5)), ((ids, numbers), (3, 4, 2)))
+    for raw, shape in kinds:
+        try:
+            m.loss(torch.zeros(shape, dtype=torch.float64), m.corrupt(raw, at, torch.Generator().manual_seed(1))[1])
+        except (InputError, AttributeError, TypeError, RuntimeError):
+            continue
+        return raw, shape
+    raise AssertionError("takes neither token ids, nor classes, nor numbers")

@@ -1,0 +1,160 @@
+"""Gradients, half precision, compiled code, kernels and cost."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from panformer.core.layout import Layout
+from panformer.core.part import Part
+from panformer.measure import cost
+from panformer.ops import backend
+
+from .families import subject
+from .judge import LONG, Options, alike, grads, law, must, opened, right_slope, rms, runs, weighted
+from .subject import Subject
+
+ROUNDING = 2.0  # a kernel's bfloat16 error may be this many times that of its reference
+GROWTH = {"n": (0.0, 1.03), "n log n": (1.01, 1.3), "n^2": (1.8, 2.05)}  # exponents that pass for each
+
+
+@law(runs)
+def gradients(part: type[Part], options: Options) -> None:
+    """Gradients are those of the function, for inputs and parameters, dense and packed."""
+    s = subject(part, options)
+    m = s.build()
+    learned = [p for p in m.parameters() if p.requires_grad]  # gradcheck moves them in place
+    for form, lengths in (("rows", (s.length,)), ("packed", (3, 1, 4))):
+        if form != "rows" and form not in s.forms:
+            continue
+        xs = opened(s.sequences(lengths))
+
+        def fn(*tensors: Tensor) -> tuple[Tensor, ...]:
+            return tuple(y for y in s.run(m, tensors[: len(xs)], form) if y.is_floating_point())
+
+        right_slope(fn, [*xs, *learned])
+
+
+@law(runs)
+def bf16(part: type[Part], options: Options) -> None:
+    """In bfloat16 the result is finite, of that type, and errs no more than twice what the reference errs."""
+    s = subject(part, options)
+    half = s.build().to(torch.bfloat16)
+    form, lengths = ("packed", (LONG, 7)) if "packed" in s.forms else ("rows", (s.length,) * 2)
+    xs = [x.to(torch.bfloat16) if x.is_floating_point() else x for x in s.sequences(lengths)]
+    wide = s.build()
+    wide.load_state_dict({k: v.to(wide.state_dict()[k].dtype) for k, v in half.state_dict().items()})
+    with torch.no_grad():
+        exact = s.run(wide, [x.double() if x.is_floating_point() else x for x in xs], form)
+        fast = s.run(half, xs, form)
+        with backend.only("reference"):
+            slow = s.run(half, xs, form)
+    for y in fast:
+        must(y.dtype in (torch.bfloat16, torch.int64, torch.bool), f"answers {y.dtype} to torch.bfloat16")
+        must(bool(y.isfinite().all()), "is not finite")
+    own, allowed = rms(exact, fast), ROUNDING * rms(exact, slow)
+    must(own <= allowed + 1e-12, f"errs {own:.1e}, over {ROUNDING} times the reference's {allowed / ROUNDING:.1e}")
+
+
+@law(runs)
+def compiles(part: type[Part], options: Options) -> None:
+    """torch.compile gives what eager gives, outputs and gradients.
+
+    The backend is aot_eager: tracing, functionalisation and the joint graph, where parts can go wrong;
+    code generation is torch's own, takes ten times as long, and needs a C++ compiler. Full batches only: ragged
+    ones break the graph wherever shapes depend on values, which takes minutes to trace for all parts.
+    """
+    s = subject(part, options)
+    m = s.build()
+    xs = opened(s.sequences((12, 12)))
+    leaves = [x for x in xs if x.requires_grad] + [p for p in m.parameters() if p.requires_grad]
+    eager = s.run(m, xs, "rows")
+    torch._dynamo.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of what breaks the graph
+        s.call = torch.compile(s.call, backend="aot_eager", dynamic=False)
+        fast = s.run(m, xs, "rows")
+    alike(eager, fast, "compiled and eager")
+    alike(grads(weighted(eager), leaves), grads(weighted(fast), leaves), "gradients compiled and eager")
+
+
+@law(runs)
+def kernels(part: type[Part], options: Options) -> None:
+    """Every kernel that takes a call of this part equals the reference there, outputs and gradients."""
+    s = subject(part, options)
+    for operator, name, args in kernel_calls(s):
+        run = next(k.run for k in operator.kernels if k.name == name)
+        _compare(f"{operator.name}:{name}", operator.reference, run, args)
+
+
+def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator, str, tuple[Any, ...]]]:
+    """(operator, kernel that takes it, arguments) of every call the part makes on random shapes."""
+    m = s.build(seed)
+    rng = torch.Generator().manual_seed(seed)
+    draw = lambda n, low, high: torch.randint(low, high, (n,), generator=rng).tolist()
+    forms = [("rows", [s.length] * 2)]
+    forms += [(form, draw(3, 1, s.longest)) for form in s.forms]
+    calls: list[tuple[backend.Operator, tuple[Any, ...]]] = []
+    with _listening(calls):
+        for form, lengths in forms:
+            s.run(m, s.sequences(lengths, seed), form)
+        if getattr(m, "causal", False) and getattr(m, "streams", False):
+            x, at = torch.stack(s.sequences([LONG] * 2)), Layout.dense(2, LONG)
+            shared, held = s.shared("rows", [LONG] * 2), m.start(2, x)
+            for a, b in ((0, 9), (9, 10), (10, LONG)):
+                _, held = m.chunk(x[:, a:b], at.span(a, b), held, shared)
+    for operator, args in calls:
+        for kernel in operator.kernels:
+            if kernel.refuses(*args) is None:
+                yield operator, kernel.name, args
+
+
+@contextmanager
+def _listening(calls: list[tuple[backend.Operator, tuple[Any, ...]]]) -> Iterator[None]:
+    plain = backend.Operator.__call__
+
+    def heard(self: backend.Operator, *args: Any) -> Any:
+        calls.append((self, args))
+        return plain(self, *args)
+
+    backend.Operator.__call__ = heard
+    try:
+        yield
+    finally:
+        backend.Operator.__call__ = plain
+
+
+def _compare(name: str, reference: Callable[..., Any], run: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Both on the same arguments, with gradients into every floating tensor among them."""
+    results = []
+    for fn in (reference, run):
+        own = tree_map_only(Tensor, lambda t: t.detach().clone().requires_grad_(t.is_floating_point()), args)
+        leaves = [t for t in tree_leaves(own) if isinstance(t, Tensor) and t.requires_grad]
+        out = [t for t in tree_leaves(fn(*own)) if isinstance(t, Tensor)]
+        results.append((out, grads(weighted(out), leaves)))
+    (want, slopes), (got, slopes_got) = results
+    alike(want, got, f"kernel {name} and its reference")
+    alike(slopes, slopes_got, f"gradients of kernel {name} and its reference")
+
+
+@law(lambda s, m: s.part.family in ("mixers", "channels", "norms", "residuals"))
+def grows(part: type[Part], options: Options) -> None:
+    """FLOPs and bytes grow with length as declared: neither faster, nor slower than boasted of."""
+    s = subject(part, options)
+    m = s.new()
+    declared = getattr(m, "growth", "n")
+    low, high = GROWTH[declared]
+    counted = {n: cost.trace(*s.costed(m, n)) for n in s.sizes}
+    worst = -math.inf
+    for what in ("flops", "bytes"):
+        found = cost.growth({n: getattr(c, what) for n, c in counted.items()})
+        must(found <= high, f"declared {declared}, but {what} grow with exponent {found:.3f}")
+        worst = max(worst, found)
+    must(worst >= low, f"declared {declared}, but neither flops nor bytes grow faster than exponent {worst:.3f}")
