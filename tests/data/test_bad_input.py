@@ -270,6 +270,7 @@ def test_new_input_of_another_kind(tmp_path: Path) -> None:
         (lambda t: t["input"]["columns"][0].update(std="wide"), "std"),
         (lambda t: t["output"].update(kind="classs"), "output"),
         (lambda t: t["output"].pop("labels"), "labels"),
+        (lambda t: t.update(output={"kind": "ids"}), "output ids does not go with input rows"),
     ],
 )
 def test_a_damaged_preparation_names_its_key(tmp_path: Path, change: Callable[[Any], Any], says: str) -> None:

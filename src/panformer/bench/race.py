@@ -45,9 +45,10 @@ def race(runners: Mapping[str, Callable[[], Any]], rounds: int = 7, calls: int =
     return {n: Time(statistics.median(s), min(s), max(s), rounds) for n, s in seconds.items()}
 
 
-def matmul_rate(dtype: torch.dtype, size: int = 1536) -> float:
+def matmul_rate(dtype: torch.dtype, device: str = "cpu") -> float:
     """FLOP/s of a plain matrix product on this machine: the ceiling the figures are held against."""
-    a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
+    size = 1536 if device == "cpu" else 8192
+    a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
     took = race({"product": lambda: a @ b}, rounds=5, calls=2)["product"].best
     return 2 * size**3 / took
 
@@ -58,6 +59,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": platform.system(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from ..core.part import find, known
 from ..data.base import Dataset
 from ..data.batch import Batch, Batches
 from ..measure import cost
+from ..measure.quality import window
 from ..model.build import build
 from ..model.model import Model
 from ..train.loop import compute
@@ -39,7 +40,6 @@ class Family:
     space: Mapping[str, tuple[Any, ...]]
     rate: tuple[float, float]
     default: Mapping[str, Any]
-    counted: Mapping[str, float] = field(default_factory=dict)  # the cost model's word on the default
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,6 @@ class Proposal:
     families: dict[str, Family]
     excluded: dict[str, str]  # mixer, position or form -> why
     batch: int  # rows of a training step
-    tokens: int  # language: ids of a window
 
 
 def propose(data: Dataset, limits: Limits, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Proposal:
@@ -57,7 +56,6 @@ def propose(data: Dataset, limits: Limits, include: tuple[str, ...] = (), exclud
         if name not in every:
             raise unknown("mixer", name, every)
     batch = 16 if data.task.kind == "language" else 32 if len(data.train) < 5000 else 64
-    tokens = min(256, data.task.max_length) if data.task.kind == "language" else 0
     families: dict[str, Family] = {}
     excluded: dict[str, str] = {}
     for name in every:
@@ -65,22 +63,22 @@ def propose(data: Dataset, limits: Limits, include: tuple[str, ...] = (), exclud
             excluded[name] = "left out by --exclude" if name in exclude else "not named by --include"
             continue
         try:
-            families[name] = _family(data, name, limits, batch, tokens, excluded)
+            families[name] = _family(data, name, limits, batch, excluded)
         except InputError as fault:
             excluded[name] = str(fault)
     if not families:
         asked = [n for n in include if n in excluded] or every
         raise InputError(f"no mixer fits this data; {asked[0]}: {excluded[asked[0]]}")
-    return Proposal(families, excluded, batch, tokens)
+    return Proposal(families, excluded, batch)
 
 
-def sample(data: Dataset, size: int, tokens: int) -> Batch:
+def sample(data: Dataset, size: int) -> Batch:
     """The first rows of the training split, in its own order."""
-    feed = Batches(data.train, data.task, size, tokens=tokens or None)
+    feed = Batches(data.train, data.task, size, tokens=window(data.task))
     return feed.batch(range(min(size, len(feed.inputs))))
 
 
-def _family(data: Dataset, name: str, limits: Limits, batch: int, tokens: int, excluded: dict[str, str]) -> Family:
+def _family(data: Dataset, name: str, limits: Limits, batch: int, excluded: dict[str, str]) -> Family:
     """What may vary around this mixer; raises InputError with the reason where it does not fit."""
     mixer = find("mixers", name)
     assert issubclass(mixer, Mixer)
@@ -99,7 +97,7 @@ def _family(data: Dataset, name: str, limits: Limits, batch: int, tokens: int, e
     if "heads" in mixer.Config.model_fields:
         space["heads"] = (2, 4)
     least = {n: v[0] for n, v in space.items()} | {"position": "none"}
-    rows = sample(data, 2, tokens)
+    rows = sample(data, 2)
     space["form"] = tuple(n for n in usable if _works(data, name, {**least, "form": n}, rows, excluded, f"{name} on {n}"))
     if not space["form"]:
         raise InputError(excluded.pop(f"{name} on {next(iter(usable))}"))
@@ -113,11 +111,13 @@ def _family(data: Dataset, name: str, limits: Limits, batch: int, tokens: int, e
     }  # fmt: skip
     if not every[default["form"]].ordered:
         default["position"] = "none"
-    counted = _count(data, name, {**least, "form": space["form"][0], "rate": 3e-3}, tokens)
-    if said := limits.says(counted):
-        raise InputError(f"even its smallest model: {said} (by the cost model)")
-    _check_training(data, name, default, batch, tokens)
-    return Family(name, space, (5e-4, 1e-2), default, _count(data, name, default, tokens))
+    if any(v is not None for v in limits.model_dump().values()):
+        counted = costs(build(forms.spec(data.task, name, {**least, "form": space["form"][0]}), seed=0), sample(data, 1))
+        if said := limits.says(counted):
+            raise InputError(f"even its smallest model: {said} (by the cost model)")
+    if every[default["form"]].tokens > TRACED:
+        _check_training(build(forms.spec(data.task, name, default), seed=0), sample(data, 1), batch)
+    return Family(name, space, (5e-4, 1e-2), default)
 
 
 def _works(data: Dataset, name: str, choice: Mapping[str, Any], rows: Batch, excluded: dict[str, str], what: str) -> bool:
@@ -154,13 +154,9 @@ def _cuttable(model: Model) -> bool:
     return getattr(model.head, "tokens", None) is None and not hasattr(model.embed, "length")
 
 
-def _count(data: Dataset, name: str, choice: Mapping[str, Any], tokens: int) -> dict[str, float]:
-    return costs(build(forms.spec(data.task, name, choice), seed=0), sample(data, 1, tokens))
-
-
-def _check_training(data: Dataset, name: str, choice: Mapping[str, Any], batch: int, tokens: int) -> None:
-    counted = _count(data, name, choice, tokens)
-    need, have = counted["training_mb"] * batch, MEMORY * _machine_mb()
+def _check_training(model: Model, row: Batch, batch: int) -> None:
+    """Refuse a mixer whose training step would not fit the memory, before it is tried."""
+    need, have = costs(model, row)["training_mb"] * batch, MEMORY * _machine_mb()
     if need > have:
         raise InputError(f"a training step of {batch} rows holds about {need:,.0f} MB, a quarter of the memory is {have:,.0f} MB")
 

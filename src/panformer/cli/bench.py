@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from ..core.errors import unknown
+from ..core.errors import InputError, unknown
 
 
 def bench(
     suites: Annotated[list[str] | None, typer.Argument(help="encoder, train; default: all.")] = None,
     rounds: Annotated[int, typer.Option(help="Counted rounds; the median is reported.", min=1)] = 7,
     threads: Annotated[int | None, typer.Option(help="Torch threads; default: torch's own choice.", min=1)] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[Path | None, typer.Option(help="Folder for one JSON file per suite.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
@@ -30,12 +31,14 @@ def bench(
     for name in suites or []:
         if name not in SUITES:
             raise unknown("benchmark", name, SUITES)
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise InputError(f"--device {device}: this machine has {'cpu, cuda' if torch.cuda.is_available() else 'cpu'}")
     if threads:
         torch.set_num_threads(threads)
     for name in suites or SUITES:
-        result = SUITES[name](rounds)
+        result = SUITES[name](rounds, device)
         if out is not None:
-            write(out / f"{name}.json", result)
+            write(out / (f"{name}.json" if device == "cpu" else f"{name}-{device}.json"), result)
         if as_json:
             typer.echo(json.dumps({**result, "machine": machine()}, indent=2, default=vars))
             continue

@@ -145,7 +145,8 @@ class Head(Part):
     """
 
     family = "heads"
-    ties: ClassVar[bool] = False
+    ties: bool = False  # whether this instance shares the embedding table
+    in_units: ClassVar[bool] = False  # whether its answer is in the units of the input, which an embed may have rescaled
 
     def forward(self, x: Tensor, at: Layout, tied: Tensor | None = None) -> Tensor:
         raise NotImplementedError

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .errors import InputError
 from .layout import Layout
 
 NONE, PART, FULL = 0, 1, 2
@@ -164,7 +165,9 @@ class Slope(Score):
 
 
 def distance(q: Layout, k: Layout) -> Tensor:
-    """(B|1, 1, T, S) int64: query position minus key position, along the first coordinate."""
+    """(B|1, 1, T, S) int64: query position minus key position. Tokens on a lattice have no one distance."""
+    if q.pos.shape[-1] != 1:
+        raise InputError(f"this score counts along one axis, but tokens have {q.pos.shape[-1]} coordinates; try rope or learned")
     return q.pos[:, None, :, None, 0] - k.pos[:, None, None, :, 0]
 
 

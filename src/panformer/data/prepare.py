@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from ..core.errors import InputError, require
@@ -261,6 +261,13 @@ class Preparation(Fitted):
 
     input: Input
     output: Output
+
+    @model_validator(mode="after")
+    def _fits(self) -> Preparation:
+        for output, needed in ((Ids, Text), (Forecast, Window)):
+            if isinstance(self.output, output) and not isinstance(self.input, needed):
+                raise ValueError(f"output {self.output.kind} does not go with input {self.input.kind}")
+        return self
 
     def encode(self, record: Any) -> Tensor:
         return self.input.encode(record)

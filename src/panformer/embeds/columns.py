@@ -49,9 +49,6 @@ class Columns(Finished):
     def dummy(self, batch: int, length: int) -> Tensor:
         return torch.zeros(batch, min(length, len(self.weight)), 2)
 
-    def dummy(self, batch: int, length: int) -> Tensor:
-        return torch.zeros(batch, min(length, len(self.weight)), 2)
-
 
 def _check(ids: Tensor, known: int, what: str) -> None:
     if ids.device.type != "cpu" or torch.compiler.is_compiling():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import math
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -60,11 +58,6 @@ class Patches(Finished):
             x = torch.cat([self.first.expand(batch, 1, -1), x], 1)
             at = _with_first(at)
         return self.finish(x, at), at
-
-    def dummy(self, batch: int, length: int) -> Tensor:
-        cells = max(1, math.isqrt(length - (self.first is not None)))
-        side = (cells - 1) * self.map.stride[0] + self.size - 2 * self.map.padding[0]
-        return torch.zeros(batch, self.channels, max(side, 1), max(side, 1))
 
     def dummy(self, batch: int, length: int) -> Tensor:
         tall = max(1, math.isqrt(length))

@@ -47,6 +47,3 @@ class Variates(Series):
 
     def dummy(self, batch: int, length: int) -> Tensor:
         return torch.zeros(batch, self.length, length)
-
-    def dummy(self, batch: int, length: int) -> Tensor:
-        return torch.zeros(batch, self.length, length)

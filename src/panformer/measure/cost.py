@@ -1,7 +1,8 @@
 """What a computation costs, counted on the operations that really run, not by a formula per part.
 
-The function runs on fake tensors, which have shapes but no memory, so that a length of 64k costs nothing.
-Code that branches on values (routing, trimming a state) runs on real tensors instead.
+Small calls run for real; large ones on tensors that have a shape but no memory (`shapes.py`), so that a
+length of 64k fits any machine. The counts are the same. Code that branches on learned values always runs
+for real.
 
 flops   matmul, convolution and attention by their shapes, 5 n log2 n for a Fourier transform of n complex
         numbers, else one per element; moving data is free. A causal mask does not halve the count.
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from ..core import state as states
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
     from ..model.model import Model
 
 T = TypeVar("T")
+SHORT = 4096  # the largest dimension of an input that is tried for real at first
+ROOM = 1 << 30  # bytes alive at once,
+WORK = 2e10  # and operations, after which a call without memory is better,
+WORTH = 5e7  # unless it would have to take more calls: one takes as long as this many operations for real
+CALLS = 20_000  # calls without memory after which a real run is better
 PIECE = 512  # tokens read at a time where states are measured on real tensors
 FUSED = {  # operations per element of calls that do several things at once
     "_softmax": 5, "_log_softmax": 5, "native_layer_norm": 5, "native_group_norm": 5, "_fused_rms_norm": 4,
@@ -69,7 +75,7 @@ class Cost:
 
 def trace(fn: Callable[..., Any], *inputs: Tensor) -> Cost:
     """The cost of `fn(*inputs)`. Parameters are counted where `fn` is a module, each tied one once."""
-    cost = _cheaply(lambda fake: _trace(fn, inputs, fake))
+    cost = _cheaply(lambda shapes, limit: _trace(fn, inputs, shapes, limit), inputs)
     return replace(cost, parameters=parameters(fn)) if isinstance(fn, nn.Module) else cost
 
 
@@ -139,21 +145,30 @@ def growth(costs: Mapping[int, float]) -> float:
     return math.log(steps[-1] / steps[0]) / (math.log(ratios[0]) * (len(steps) - 1))
 
 
-def _cheaply(count: Callable[[Shapes | None], T]) -> T:
-    """On tensors without memory, or on real ones where the code branches on values."""
+class _Dear(Exception):
+    """This way of counting takes too long or too much memory; the other is better."""
+
+
+def _cheaply(count: Callable[[Shapes | None, bool], T], inputs: Sequence[Tensor]) -> T:
+    """The count, made on real tensors or without memory, whichever is quicker; `True` asks to give up when dear."""
     try:
-        return count(Shapes())
-    except BRANCHES:
-        return count(None)
+        if max((n for x in inputs for n in x.shape), default=0) <= SHORT:
+            return count(None, True)
+    except _Dear:
+        pass
+    try:
+        return count(Shapes(), True)
+    except (_Dear, *BRANCHES):
+        return count(None, False)
 
 
-def _trace(fn: Callable[..., Any], inputs: Sequence[Tensor], shapes: Shapes | None) -> Cost:
+def _trace(fn: Callable[..., Any], inputs: Sequence[Tensor], shapes: Shapes | None, limit: bool) -> Cost:
     with shapes or nullcontext():
         args = [shapes.of(x) if shapes else x for x in inputs]
-        with torch.no_grad(), _Counter(args, shapes) as forward:
+        with torch.no_grad(), _Counter(args, shapes, limit) as forward:
             fn(*args)
         args = [x.detach().requires_grad_(x.is_floating_point()) for x in args]
-        with torch.enable_grad(), _Counter(args, shapes) as train:
+        with torch.enable_grad(), _Counter(args, shapes, limit) as train:
             with torch.autograd.graph.saved_tensors_hooks(train.keep, lambda kept: kept):
                 out = fn(*args)
         saved = train.saved()
@@ -176,9 +191,9 @@ def _held(
     x: Tensor,
     kept: Callable[[Any], Any] = lambda state: state,
 ) -> int:
-    def count(shapes: Shapes | None) -> int:
+    def count(shapes: Shapes | None, limit: bool) -> int:
         pieces = [x] if shapes else list(x.split(PIECE, 1))  # without memory all can be read at once
-        with torch.no_grad(), shapes or nullcontext():
+        with torch.no_grad(), shapes or nullcontext(), _Counter([], shapes, limit):
             state, seen = start(), 0
             for piece in pieces:
                 piece = shapes.of(piece) if shapes else piece
@@ -186,15 +201,15 @@ def _held(
                 seen += piece.shape[1]
             return states.size(kept(state))
 
-    return _cheaply(count)
+    return _cheaply(count, [x])
 
 
 class _Counter(TorchDispatchMode):
     """Sees every operation below autograd, where shapes and copies are what really runs."""
 
-    def __init__(self, inputs: Iterable[Tensor], shapes: Shapes | None) -> None:
+    def __init__(self, inputs: Iterable[Tensor], shapes: Shapes | None, limit: bool) -> None:
         super().__init__()
-        self._shapes = shapes
+        self._shapes, self._limit, self._calls = shapes, limit, 0
         self.flops, self.bytes, self.live, self.peak = 0.0, 0, 0, 0
         self._known: dict[int, int] = {}  # storages made here or given as input, by identity
         self._kept: dict[int, Tensor] = {}
@@ -214,7 +229,15 @@ class _Counter(TorchDispatchMode):
         for t in writes:
             if _home(t) not in homes:  # a view of a parameter is still the parameter
                 self._note(t)
+        self._calls += 1
+        if self._limit and self._dear():
+            raise _Dear
         return out
+
+    def _dear(self) -> bool:
+        if self._shapes is not None:
+            return self._calls > CALLS
+        return self.live > ROOM or self.flops > WORK + WORTH * self._calls
 
     def keep(self, t: Tensor) -> Tensor:
         """Autograd saves this tensor."""

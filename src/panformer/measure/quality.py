@@ -61,10 +61,12 @@ class Quality:
     further: dict[str, Any]
 
 
-def quality(model: Answers, data: Dataset, split: str, batch: int = 64, tokens: int = 256) -> Quality:
-    """The measure of `model` on a whole split; the batch size changes nothing but rounding and speed."""
-    examples: Examples = getattr(data, split)
-    found, index = _answers(model, examples, data.task, batch, tokens)
+def quality(model: Answers, data: Dataset, split: str, batch: int = 64) -> Quality:
+    """The measure of `model` on a whole split; the batch size changes nothing but rounding and speed.
+
+    Text is read in windows of `task.max_length` ids.
+    """
+    found, index = _answers(model, getattr(data, split), data.task, batch)
     order = np.argsort(np.concatenate(index), kind="stable")
     parts = {name: np.concatenate([f[name] for f in found])[order] for name in found[0]}
     sums = parts["sum"].reshape(len(order), -1)
@@ -74,13 +76,18 @@ def quality(model: Answers, data: Dataset, split: str, batch: int = 64, tokens: 
     return Quality(scores.measure, scores, _further(scores, parts, data))
 
 
-def _answers(model: Answers, examples: Examples, task: Task, batch: int, tokens: int) -> tuple[list[dict], list[np.ndarray]]:
+def window(task: Task) -> int | None:
+    """How many ids of a text are read at a time; None where examples are read whole."""
+    return task.max_length if task.kind == "language" else None
+
+
+def _answers(model: Answers, examples: Examples, task: Task, batch: int) -> tuple[list[dict], list[np.ndarray]]:
     found, index = [], []
     training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
     with torch.inference_mode():
-        for piece in Batches(examples, task, batch, tokens=tokens if task.kind == "language" else None, shuffle=False):
+        for piece in Batches(examples, task, batch, tokens=window(task), shuffle=False):
             out = model(piece.x, piece.lengths)
             found.append({n: v.double().numpy(force=True) for n, v in _each(out, piece, task.kind).items()})
             index.append(piece.index.numpy())

@@ -73,7 +73,9 @@ class Model(nn.Module):
         shared = Shared(self._memory(source, source_lengths))
         h, at = self.embed(batch.x, batch.at)
         h, at = self.trunk(h, at, shared)
-        out = h if self.head is None else self.embed.undo(self.head(h, at, self._table()), batch.x, batch.at)
+        out = h if self.head is None else self.head(h, at, self._table())
+        if self.head is not None and self.head.in_units:
+            out = self.embed.undo(out, batch.x, batch.at)
         return Output(out, at, shared.losses, shared.stats)
 
     def hidden(self, x: Tensor | Batch, lengths: Sequence[int] | Tensor | None = None) -> tuple[Tensor, Layout]:

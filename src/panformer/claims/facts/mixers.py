@@ -58,6 +58,23 @@ def one_head(seed: int, heads: int = 4, width: int = 16, repeated: bool = True) 
     return shared(x, Layout.dense(2, 11)), every(x, Layout.dense(2, 11))
 
 
+def dft(seed: int, width: int = 12, length: int = 10, channels: bool = True) -> Pair:
+    """The Fourier mixer, and the real part of x between two Fourier matrices written out.
+
+    `channels: false` leaves out the transform along channels, which must not be equal.
+    """
+    part, x = _mixer(seed, {"use": "fourier"}, width, length)
+    along, across = _waves(length), _waves(width) if channels else torch.eye(width, dtype=torch.complex128)
+    return part(x, Layout.dense(2, length)), (along @ x.to(torch.complex128) @ across).real
+
+
+def _waves(n: int) -> Tensor:
+    """(n, n) complex: exp(-2 pi i j k / n)."""
+    place = torch.arange(n, dtype=torch.float64)
+    turn = -2 * torch.pi * place[:, None] * place / n
+    return torch.polar(torch.ones_like(turn), turn)
+
+
 def _mixer(seed: int, tree: Mapping[str, Any], width: int, length: int) -> tuple[Any, Tensor]:
     """(the mixer with random weights, (2, length, width) values), both in float64."""
     with torch.random.fork_rng(devices=[]):

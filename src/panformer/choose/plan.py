@@ -1,0 +1,72 @@
+"""How the minutes are spent. A plan is made once, from measured times, and kept: a resumed run follows the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..core.errors import InputError
+from .trial import LEAST, Pace
+
+SEARCH = 0.4  # of what is left after baselines and probes; the rest goes to the finalists
+FIRST = 0.35  # of the search goes to one trial of every mixer, in equal shares
+SHORTEST, LONGEST = 1.5, 20.0  # seconds of a trial
+TRIALS = 8  # that a mixer of the second round gets at least
+MEASURING = (3.0, 5.0)  # seconds to set aside per finalist for memory, and for latencies in all
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """Every mixer gets one trial of `trial` seconds; the best `kept` get `family` seconds each, all alike."""
+
+    mixers: tuple[str, ...]
+    trial: float
+    kept: int
+    family: float
+
+
+@dataclass(frozen=True)
+class FinalPlan:
+    finalists: int
+    seconds: float  # of one training run
+
+
+def search_plan(left: float, paces: Mapping[str, Pace], seeds: int) -> tuple[SearchPlan, dict[str, str]]:
+    """The plan for `left` seconds, and the mixers that the minutes do not reach, with the reason.
+
+    Raises InputError where not even two mixers (or the only one) can be tried.
+    """
+    least = {m: max(SHORTEST, p.seconds(LEAST, 8)) for m, p in paces.items()}
+    order = sorted(least, key=lambda m: (least[m], m))
+    search = SEARCH * (left - reserve(finalists(left)))
+    count = len(order)
+    while count and FIRST * search / count < max(least[m] for m in order[:count]):
+        count -= 1
+    if count < min(2, len(order)):
+        need = _needed([least[m] for m in order[: min(2, len(order))]])
+        raise InputError(f"--minutes is too little: {need - left:.0f} more seconds are needed to try {min(2, len(order))} mixers")
+    trial = min(LONGEST, FIRST * search / count)
+    kept = max(1, min(count, int((1 - FIRST) * search / (TRIALS * trial))))
+    short = {m: f"one trial takes {least[m]:.1f} s, over its equal share of the minutes" for m in order[count:]}
+    rest = search - trial * count
+    return SearchPlan(tuple(order[:count]), trial, kept, rest / kept), short
+
+
+def final_plan(left: float, count: int, seeds: int) -> FinalPlan:
+    """What is left, in equal shares over finalists and seeds."""
+    number = min(count, finalists(left))
+    return FinalPlan(number, max(2.0, (left - reserve(number)) / (number * seeds)))
+
+
+def finalists(left: float) -> int:
+    """Two where time is short, else three."""
+    return 2 if left < 240 else 3
+
+
+def reserve(number: int) -> float:
+    """Seconds kept back for measuring this many finalists and two baselines."""
+    return MEASURING[0] * (number + 2) + MEASURING[1]
+
+
+def _needed(shares: list[float]) -> float:
+    return max(shares) * len(shares) / FIRST / SEARCH + reserve(2)

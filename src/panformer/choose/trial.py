@@ -1,0 +1,149 @@
+"""One training run of one choice: the unit that probes, search and finalists are made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.part import digest
+from ..data.base import Dataset, Examples
+from ..data.batch import Batches
+from ..measure.quality import quality, window
+from ..model.build import build
+from ..model.model import Model
+from ..train.loop import Fit, Train, fit
+from . import forms
+
+CHECKS = 8  # validations of a training run
+LEAST = 24  # steps under which a training run says nothing
+PROBE = 10  # steps of a probe
+POINTS = 60  # of a learning curve that is kept
+ROWS, IDS = 1000, 40_000  # of the validation split that a trial is judged on
+
+Choice = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of one training step and of one validation."""
+
+    step: float
+    check: float
+
+    def steps(self, seconds: float) -> int:
+        """How many training steps fit, validations counted in."""
+        return max(LEAST, int((seconds - CHECKS * self.check) / self.step))
+
+    def seconds(self, steps: int, checks: int) -> float:
+        return steps * self.step + checks * self.check
+
+
+def seed_of(*names: Any) -> int:
+    """A seed that these names decide, so that no two units share one."""
+    return int(digest(list(names))[:7], 16)
+
+
+def judged(data: Dataset) -> Dataset:
+    """The data with a validation split small enough to be asked often: every so-manyth example."""
+    valid = data.valid
+    if data.task.kind == "language":
+        kept = _stretches(valid, data.task.max_length)
+        return replace(data, valid=kept) if kept is not None else data
+    if len(valid) <= ROWS:
+        return data
+    rows = np.linspace(0, len(valid) - 1, ROWS).astype(int).tolist()
+    assert valid.targets is not None
+    few = Examples([valid.inputs[i] for i in rows], [valid.targets[i] for i in rows], [valid.source[i] for i in rows])
+    return replace(data, valid=few)
+
+
+def _stretches(valid: Examples, size: int) -> Examples | None:
+    """Windows spread evenly over the texts, IDS ids in all; None where the texts are no longer than that."""
+    every = [(i, start) for i, x in enumerate(valid.inputs) for start in range(0, len(x), size)]
+    if sum(len(x) for x in valid.inputs) <= IDS:
+        return None
+    picked = [every[j] for j in np.linspace(0, len(every) - 1, IDS // size).astype(int)]
+    return Examples([valid.inputs[i][s : s + size] for i, s in picked], None, [valid.source[i] for i, _ in picked])
+
+
+def probe(data: Dataset, mixer: str, choice: Choice, batch: int, patience: float) -> Pace:
+    """The pace of a choice: the median of up to 10 steps after the first (fewer where they take long), and a validation."""
+    times: list[float] = []
+
+    class Enough(Exception):
+        pass
+
+    def watch(done: Fit, how: Train) -> None:
+        times.append(time.perf_counter())
+        if done.steps >= 3 and times[-1] - times[0] > patience:
+            raise Enough
+
+    model = build(forms.spec(data.task, mixer, choice), seed=0)
+    try:
+        _fit(model, data, Train(steps=PROBE, batch=batch, rate=1e-4, seed=0), watch=watch)
+    except Enough:
+        pass
+    began = time.perf_counter()
+    quality(model, data, "valid", rows_at_once(data))
+    return Pace(float(np.median(np.diff(times))), time.perf_counter() - began)
+
+
+def train(
+    data: Dataset,
+    mixer: str,
+    choice: Choice,
+    how: Train,
+    judge: Callable[[int, float], None] | None = None,
+    folder: Path | None = None,
+    watch: Callable[[Fit, Train], None] | None = None,
+) -> tuple[Model, Fit]:
+    """A trained model with the weights of its best validation. `judge(check, value)` may stop it by raising."""
+    model = build(forms.spec(data.task, mixer, choice), seed=how.seed)
+    done = 0
+
+    def validate(model: Model) -> float:
+        nonlocal done
+        value = quality(model, data, "valid", rows_at_once(data)).measure
+        done += 1
+        if judge is not None:
+            judge(done, value)
+        return value
+
+    return model, _fit(model, data, how, validate, folder, watch)
+
+
+def how(choice: Choice, steps: int, batch: int, seed: int) -> Train:
+    """How every candidate is trained: AdamW, cosine, the choice's rate, eight validations."""
+    return Train(
+        steps=steps, batch=batch, rate=choice["rate"], decay=0.05, warmup=0.1, check=-(-steps // CHECKS), seed=seed
+    )
+
+
+def rows_at_once(data: Dataset) -> int:
+    """Rows answered at a time when a split is measured."""
+    return 16 if data.task.kind == "language" else 128
+
+
+def curve(fit: Fit) -> dict[str, Any]:
+    """The learning curve in few points: (step, mean training loss since the last) and every validation."""
+    edges = np.unique(np.linspace(0, fit.steps, min(POINTS, fit.steps) + 1).astype(int))
+    losses = [[int(b), round(float(np.mean(fit.losses[a:b])), 5)] for a, b in zip(edges, edges[1:], strict=False)]
+    return {"losses": losses, "checks": [list(c) for c in fit.checks], "best_step": fit.best_step}
+
+
+def _fit(
+    model: Model,
+    data: Dataset,
+    how: Train,
+    validate: Callable[[Model], float] | None = None,
+    folder: Path | None = None,
+    watch: Callable[[Fit, Train], None] | None = None,
+) -> Fit:
+    assert model.spec.objective is not None
+    feed = Batches(data.train, data.task, how.batch, how.seed, window(data.task))
+    return fit(model, model.spec.objective.build(), feed, how, validate, data.task.lower_is_better, folder, watch)
