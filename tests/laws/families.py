@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
@@ -18,17 +17,6 @@ from .subject import WIDTH, Subject, gather, layout, scatter
 
 
 class Mixers(Subject):
-    def __init__(self, part, options):
-        super().__init__(part, options)
-        if part.lattice:  # every row is one full lattice: nothing to pack or pad
-            self.forms, self.length, self.sizes = (), 20, (256, 1024, 4096)
-
-    def layout(self, form, lengths):
-        if not self.part.lattice:
-            return layout(form, lengths)
-        side = max(d for d in range(1, math.isqrt(lengths[0]) + 1) if lengths[0] % d == 0)
-        return Layout.lattice(len(lengths), (side, lengths[0] // side))
-
     def reach(self, module):
         return "past" if module.causal else "all"
 

@@ -65,20 +65,24 @@ def configs(part: type[Part], options: Options) -> None:
 
 @law()
 def matters(part: type[Part], options: Options) -> None:
-    """Every option that an example sets changes the parameters, the results, the gradients or the cost."""
+    """Every option that an example sets changes the parameters, the results or the cost, here or in another example."""
     s = subject(part, options)
-    own = _print(s)
     for key, value in options.items():
-        rest = {k: v for k, v in options.items() if k != key}
-        default = part.Config.model_fields[key]
-        if default.is_required() or getattr(s.config(), key) == default.get_default(call_default_factory=True):
+        field, others = part.Config.model_fields[key], [o for o in part.examples if key in o and o != options]
+        if field.is_required() or getattr(s.config(), key) == field.get_default(call_default_factory=True):
             continue
-        try:
-            other = _print(subject(part, rest))
-        except InputError:
-            continue  # the other options need this one
-        works = _differ(own, other) or (runs(s, None) and _cost(s) != _cost(subject(part, rest)))
-        must(works, f"option {key}={value!r} changes nothing")
+        must(any(_works(part, o, key) for o in (options, *others)), f"option {key}={value!r} changes nothing")
+
+
+def _works(part: type[Part], options: Options, key: str) -> bool:
+    """Whether the part is another one when this option is left out."""
+    s, rest = subject(part, options), subject(part, {k: v for k, v in options.items() if k != key})
+    own = _print(s)
+    try:
+        other = _print(rest)
+    except InputError:
+        return True  # the other options, or the inputs that suit them, need this one
+    return _differ(own, other) or (runs(s, None) and _cost(s) != _cost(rest))
 
 
 def _print(s: Subject) -> list[Any]:
@@ -136,7 +140,10 @@ def asks(part: type[Part], options: Options) -> None:
     m = s.new()
     at = layout("mixed", MANY)
     raw, shape = _question(m, s.config(), at)
-    draw = lambda raw: m.corrupt(raw, at, torch.Generator().manual_seed(1))
+
+    def draw(raw: Any) -> Any:
+        return m.corrupt(raw, at, torch.Generator().manual_seed(1))
+
     before = [t.clone() for t in tree_leaves(raw)]
     (one, target), (two, again) = draw(raw), draw(raw)
     alike(tree_leaves([one, target]), tree_leaves([two, again]), "two draws from one seed")

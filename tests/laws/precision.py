@@ -36,8 +36,8 @@ def gradients(part: type[Part], options: Options) -> None:
             continue
         xs = opened(s.sequences(lengths))
 
-        def fn(*tensors: Tensor) -> tuple[Tensor, ...]:
-            return tuple(y for y in s.run(m, tensors[: len(xs)], form) if y.is_floating_point())
+        def fn(*tensors: Tensor, n: int = len(xs), form: str = form) -> tuple[Tensor, ...]:
+            return tuple(y for y in s.run(m, tensors[:n], form) if y.is_floating_point())
 
         right_slope(fn, [*xs, *learned])
 
@@ -98,9 +98,8 @@ def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator,
     """(operator, kernel that takes it, arguments) of every call the part makes on random shapes."""
     m = s.build(seed)
     rng = torch.Generator().manual_seed(seed)
-    draw = lambda n, low, high: torch.randint(low, high, (n,), generator=rng).tolist()
     forms = [("rows", [s.length] * 2)]
-    forms += [(form, draw(3, 1, s.longest)) for form in s.forms]
+    forms += [(form, torch.randint(1, s.longest, (3,), generator=rng).tolist()) for form in s.forms]
     calls: list[tuple[backend.Operator, tuple[Any, ...]]] = []
     with _listening(calls):
         for form, lengths in forms:

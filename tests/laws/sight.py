@@ -31,8 +31,10 @@ def causal(part: type[Part], options: Options) -> None:
         xs = s.sequences([s.length])
         other = [torch.cat([s.sequences([s.length], seed=9)[0][:-1], xs[0][-1:]])]
         same(s.alone(m, xs)[0][-1], s.alone(m, other)[0][-1], "one token's output when all others change")
-    elif reach == "past":
-        must(past > 0, "declared to look at earlier tokens, but no output has a gradient into one")
+    if "memory" in getattr(part, "needs", ()):
+        xs = s.sequences([s.length] * 2)
+        one, other = s.alone(m, [xs[0], xs[0]])  # the same tokens, two memories
+        must(not torch.allclose(one, other), "declared to need memory, but does not read it")
 
 
 def _influence(s: Subject, m: Any) -> tuple[float, float]:
@@ -75,7 +77,7 @@ def rows(part: type[Part], options: Options) -> None:
     s = subject(part, options)
     m = s.build()
     xs = opened(s.sequences([s.length] * 3))
-    for i, (a, b) in enumerate(zip(s.alone(m, xs), s.run(m, xs, "rows"))):
+    for i, (a, b) in enumerate(zip(s.alone(m, xs, "rows"), s.run(m, xs, "rows"))):
         same(a, b, f"row {i} in a batch and alone")
         others = [x for j, x in enumerate(xs) if j != i and x.requires_grad]
         worst = max([g.abs().max().item() for g in grads(weighted([b]), others)], default=0.0)

@@ -7,6 +7,7 @@ a subject knows how to feed its family with them.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -98,6 +99,9 @@ class Subject:
 
     def __init__(self, part: type[Part], options: dict[str, Any]) -> None:
         self.part, self.options = part, options
+        self.lattice = bool(getattr(part, "lattice", False))
+        if self.lattice:  # every row is one full lattice: nothing to pack or pad
+            self.forms, self.length, self.sizes = (), 20, (256, 1024, 4096)
         real = part.__module__.startswith("panformer.")
         self.name = f"{part.family}/{part.use() if real else part.__name__} {json.dumps(options)}"
 
@@ -138,8 +142,11 @@ class Subject:
         """What stands at padding: nothing a part could compute with."""
         return torch.nan if like.is_floating_point() else 2**40
 
-    def layout(self, form: str, lengths: Sequence[int]) -> Layout:
-        return layout(form, lengths)
+    def layout(self, form: str, lengths: Sequence[int]) -> Layout | None:
+        if not self.lattice:
+            return layout(form, lengths)
+        side = max(d for d in range(1, math.isqrt(lengths[0]) + 1) if lengths[0] % d == 0)
+        return Layout.lattice(len(lengths), (side, lengths[0] // side))
 
     def reach(self, module: Any) -> str | None:
         """Which tokens an output may depend on, as declared: alone, past or all; None where nothing is said."""
@@ -170,10 +177,15 @@ class Subject:
         """What the part needs from elsewhere, laid out as the sequences are."""
         if "memory" not in getattr(self.part, "needs", ()):
             return Shared()
-        sizes = [memory_tokens + (0 if form == "rows" else i) for i in range(len(lengths))]
-        rng = torch.Generator().manual_seed(3)
-        memory = [torch.randn(s, WIDTH, generator=rng, dtype=dtype) for s in sizes]
-        return Shared({"memory": (gather(form, memory, torch.nan), layout(form, sizes))})
+        memories = [self.memory(i, form, memory_tokens).to(dtype) for i in range(len(lengths))]
+        at = layout(form, [len(m) for m in memories])
+        return Shared({"memory": (gather(form, memories, torch.nan), at)})
+
+    def memory(self, i: int, form: str, tokens: int = MEMORY) -> Tensor:
+        """What sequence i reads from an encoder: as many tokens for each in full batches, else ever more."""
+        rng = torch.Generator().manual_seed(3 + i)
+        drawn = torch.randn(tokens + (0 if form == "rows" else i), WIDTH, generator=rng)
+        return drawn.bfloat16().double()  # exact in every type
 
     def run(
         self, module: Any, xs: Sequence[Tensor], form: str, losses: dict[str, Tensor] | None = None
@@ -190,14 +202,14 @@ class Subject:
         """What a call answered, one result per sequence."""
         return scatter(form, y, lengths)
 
-    def alone(self, module: Any, xs: Sequence[Tensor]) -> list[Tensor]:
-        """The result of every sequence when it is the only one; the i-th keeps its own memory."""
+    def alone(self, module: Any, xs: Sequence[Tensor], form: str = "packed") -> list[Tensor]:
+        """The result of every sequence when it is the only one, with the memory it has in a batch of that form."""
         out = []
         for i, x in enumerate(xs):
-            shared = self.shared("right", [1] * (i + 1), x.dtype)
-            if "memory" in shared.lent:
-                memory, at = shared.lent["memory"]
-                shared = Shared({"memory": (memory[i : i + 1, : MEMORY + i], Layout.dense(1, MEMORY + i))})
+            shared = Shared()
+            if "memory" in getattr(self.part, "needs", ()):
+                memory = self.memory(i, form).to(x.dtype)
+                shared = Shared({"memory": (memory[None], Layout.dense(1, len(memory)))})
             y = self.call(module, x[None], self.layout("rows", [len(x)]), shared)
             out += self.results(y, "rows", [len(x)])
         return out

@@ -51,7 +51,10 @@ def test_twice_is_the_reversed_input():
 def test_gradients_once_and_twice():
     at = Layout.padded([4, 2], side="left")
     x = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
-    run = lambda x: _mixer(3)(x, at).sin()
+
+    def run(x):
+        return _mixer(3)(x, at).sin()
+
     assert gradcheck(run, x) and gradgradcheck(run, x)
 
 

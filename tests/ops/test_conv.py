@@ -8,12 +8,15 @@ from torch.nn import functional as F
 from panformer.core.layout import Layout
 from panformer.ops.conv import depthwise, depthwise_chunk, from_gaps, reference, to_gaps
 
+NOWHERE = torch.zeros(1, 1, 1).long()
 LAYOUTS = {
     "dense": Layout.dense(3, 7),
     "left": Layout.padded([7, 3, 1], side="left"),
     "right": Layout.padded([2, 7, 5]),
     "packed": Layout.packed([1, 2, 3, 1, 6]),
-    "packed and padded": Layout(torch.tensor([[0, 0, 1, 1, 1, -1, -1], [0, 1, 2, 2, 3, 3, 3]]), torch.zeros(2, 7, 1).long()),
+    "packed and padded": Layout(
+        torch.tensor([[0, 0, 1, 1, 1, -1, -1], [0, 1, 2, 2, 3, 3, 3]]), NOWHERE.expand(2, 7, 1)
+    ),
 }
 
 
@@ -49,7 +52,8 @@ def test_stream_is_whole(widths):
 
 def test_ragged_stream_keeps_the_last_valid_tokens():
     """Rows of 5, 2 and 0 tokens with holes between them; then one more token each."""
-    at = Layout(torch.tensor([[0, -1, 0, 0, 0, 0, -1], [-1, 0, -1, -1, -1, 0, -1], [-1] * 7]), torch.zeros(3, 7, 1).long())
+    seg = torch.tensor([[0, -1, 0, 0, 0, 0, -1], [-1, 0, -1, -1, -1, 0, -1], [-1] * 7])
+    at = Layout(seg, NOWHERE.expand(3, 7, 1))
     x = torch.randn(3, 7, 2, dtype=torch.float64)
     x[~at.valid] = torch.nan
     weight = torch.randn(2, 4, dtype=torch.float64)

@@ -11,7 +11,10 @@ LENGTHS = [1, 2, 3, 5, 8, 13, 32]
 
 def _inputs(kind: str, length: int, batch: int = 2):
     rng = torch.Generator().manual_seed(length)
-    draw = lambda *shape, dtype=torch.float64: torch.randn(batch, length, *shape, generator=rng, dtype=dtype)
+
+    def draw(*shape, dtype=torch.float64):
+        return torch.randn(batch, length, *shape, generator=rng, dtype=dtype)
+
     if kind == "affine":
         return affine, (draw(3), draw(3))
     if kind == "matrix":
@@ -67,7 +70,10 @@ def test_gradients_twice(kind, form):
     op, xs = _inputs(kind, 5, batch=1)
     xs = [x.requires_grad_() for x in xs]
     reset = torch.tensor([[True, False, False, True, False]])
-    run = lambda a, b: scan(op, (a, b), reset, form)
+
+    def run(a, b):
+        return scan(op, (a, b), reset, form)
+
     assert gradcheck(run, xs)
     assert gradgradcheck(run, xs)
 
@@ -87,6 +93,23 @@ def test_nothing_passes_a_reset_even_where_a_product_across_it_overflows(kind, f
         assert (g[:, :4] == 0).all() and g[:, 4:].isfinite().all()
 
 
+@pytest.mark.parametrize("kind", ["affine", "matrix", "complex"])
+@pytest.mark.parametrize("form", ["tree", "loop"])
+def test_a_past_that_overflowed_leaves_the_next_sequence_alone(kind, form):
+    """inf before a reset must not come back as 0 * inf in the gradient of what follows."""
+    op, (a, b) = _inputs(kind, 8, batch=1)
+    a[:, :4], b[:, :4] = a[:, :4] * 1e200, b[:, :4] * 1e200
+    reset = torch.tensor([[True, False, False, False, True, False, False, False]])
+    results = []
+    for parts, flags in (((a, b), reset), ((a[:, 4:], b[:, 4:]), None)):
+        leaves = [x.clone().requires_grad_() for x in parts]
+        out = [x[:, -4:] for x in scan(op, tuple(leaves), flags, form)]
+        sum(x.abs().sum() for x in out).backward()
+        results.append([*out, *(x.grad[:, -4:] for x in leaves)])
+    for x, y in zip(*results, strict=True):
+        torch.testing.assert_close(x, y)
+
+
 def test_any_tree_and_any_operator():
     xs = {"max": torch.tensor([[1.0, 3.0, 2.0, 5.0, 4.0]])}
     out = scan(lambda a, b: {"max": torch.maximum(a["max"], b["max"])}, xs)
@@ -95,7 +118,11 @@ def test_any_tree_and_any_operator():
 
 def test_work_grows_with_length():
     calls = []
-    op = lambda a, b: (calls.append(a.shape[1]), a + b)[1]
+
+    def op(a, b):
+        calls.append(a.shape[1])
+        return a + b
+
     for n in (64, 128, 256):
         calls.clear()
         scan(op, torch.ones(1, n))

@@ -100,7 +100,7 @@ def _images(task: Task) -> dict[str, Form]:
     counts = {size: (task.grid[0] // size) * (task.grid[1] // size) for size in range(1, min(task.grid) + 1)}
     sizes = [size for size, count in counts.items() if FEWEST <= count <= MOST] or [min(task.grid)]
     whole = [size for size in sizes if all(side % size == 0 for side in task.grid)]
-    sizes = sorted(whole or sizes, key=lambda size: abs(math.log(counts[size] / 32)))
+    sizes = sorted(whole or sizes, key=lambda size: (round(abs(math.log(counts[size] / 32)), 6), -size))
     found: dict[str, Form] = {}
     for size in sizes:
         base = {"use": "patches", "channels": task.channels}

@@ -31,8 +31,8 @@ class FinalPlan:
     seconds: float  # of one training run
 
 
-def search_plan(left: float, paces: Mapping[str, Pace], seeds: int) -> tuple[SearchPlan, dict[str, str]]:
-    """The plan for `left` seconds, and the mixers that the minutes do not reach, with the reason.
+def search_plan(minutes: float, left: float, paces: Mapping[str, Pace]) -> tuple[SearchPlan, dict[str, str]]:
+    """The plan for the `left` seconds of --minutes, and the mixers that the minutes do not reach, with the reason.
 
     Raises InputError where not even two mixers (or the only one) can be tried.
     """
@@ -43,8 +43,9 @@ def search_plan(left: float, paces: Mapping[str, Pace], seeds: int) -> tuple[Sea
     while count and FIRST * search / count < max(least[m] for m in order[:count]):
         count -= 1
     if count < min(2, len(order)):
-        need = _needed([least[m] for m in order[: min(2, len(order))]])
-        raise InputError(f"--minutes is too little: {need - left:.0f} more seconds are needed to try {min(2, len(order))} mixers")
+        tried = order[: min(2, len(order))]
+        more = max(least[m] for m in tried) * len(tried) / FIRST / SEARCH + reserve(2) - left
+        raise InputError(f"--minutes {minutes:g} is too little to try {len(tried)} mixers here; {minutes + more / 60 + 0.1:.1f} would do")
     trial = min(LONGEST, FIRST * search / count)
     kept = max(1, min(count, int((1 - FIRST) * search / (TRIALS * trial))))
     short = {m: f"one trial takes {least[m]:.1f} s, over its equal share of the minutes" for m in order[count:]}
@@ -67,6 +68,3 @@ def reserve(number: int) -> float:
     """Seconds kept back for measuring this many finalists and two baselines."""
     return MEASURING[0] * (number + 2) + MEASURING[1]
 
-
-def _needed(shares: list[float]) -> float:
-    return max(shares) * len(shares) / FIRST / SEARCH + reserve(2)

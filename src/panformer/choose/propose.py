@@ -34,12 +34,13 @@ SMALL = 500  # examples under which only small models are tried
 
 @dataclass(frozen=True)
 class Family:
-    """One mixer and what may vary around it. `default` is tried first."""
+    """One mixer and what may vary around it. `default` is tried first; `least` is the smallest choice."""
 
     mixer: str
     space: Mapping[str, tuple[Any, ...]]
     rate: tuple[float, float]
     default: Mapping[str, Any]
+    least: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -107,17 +108,18 @@ def _family(data: Dataset, name: str, limits: Limits, batch: int, excluded: dict
     space["position"] = ("none", *(p for p, c in tried.items() if _works(data, name, c, rows, excluded, f"{name} with {p}")))
     default = {
         **{n: v[min(1, len(v) - 1)] for n, v in space.items()},
-        "form": space["form"][0], "dropout": 0.1, "rate": 3e-3,
+        "form": space["form"][0], "dropout": 0.1 if small else 0.0, "rate": 3e-3,
     }  # fmt: skip
     if not every[default["form"]].ordered:
         default["position"] = "none"
+    smallest = {**least, "form": space["form"][0], "rate": default["rate"]}
     if any(v is not None for v in limits.model_dump().values()):
-        counted = costs(build(forms.spec(data.task, name, {**least, "form": space["form"][0]}), seed=0), sample(data, 1))
+        counted = costs(build(forms.spec(data.task, name, smallest), seed=0), sample(data, 1))
         if said := limits.says(counted):
             raise InputError(f"even its smallest model: {said} (by the cost model)")
     if every[default["form"]].tokens > TRACED:
         _check_training(build(forms.spec(data.task, name, default), seed=0), sample(data, 1), batch)
-    return Family(name, space, (5e-4, 1e-2), default)
+    return Family(name, space, (5e-4, 1e-2), default, smallest)
 
 
 def _works(data: Dataset, name: str, choice: Mapping[str, Any], rows: Batch, excluded: dict[str, str], what: str) -> bool:

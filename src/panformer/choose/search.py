@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..core.errors import InputError, PanformerError, require
+from ..core.errors import PanformerError, require
 from ..data.base import Dataset
 from ..measure.latency import latency
 from ..model.build import build
@@ -25,6 +25,7 @@ from .trial import Choice, Pace
 
 Say = Callable[[str], None]
 MOST = 200  # trials of one mixer
+REFUSED = 0.2  # seconds that a trial counts which was not even begun
 
 
 class Pruned(Exception):
@@ -41,9 +42,20 @@ class Search:
 
     # ---- units
 
-    def pace(self, mixer: str, number: int, choice: Choice) -> Pace | str:
+    def first(self, mixer: str) -> tuple[Choice, Pace | str]:
+        """The choice a mixer begins with, and its pace or why it is out: the default, or where that is over the
+        limits the smallest."""
+        family, why = self.proposal.families[mixer], ""
+        for name, choice in (("first", family.default), ("least", family.least)):
+            found = self.pace(mixer, name, choice)
+            if isinstance(found, Pace):
+                return choice, found
+            why = found
+        return family.least, why
+
+    def pace(self, mixer: str, name: str, choice: Choice) -> Pace | str:
         """The probed pace of a choice, or why it is out: its measured cost, or a fault."""
-        body = self.store.once(f"probe/{mixer}/{number}", "probe", lambda: self._probe(mixer, choice))
+        body = self.store.once(f"probe/{mixer}/{name}", "probe", lambda: self._probe(mixer, choice))
         return body["why"] if "why" in body else Pace(**body)
 
     def _probe(self, mixer: str, choice: Choice) -> dict[str, Any]:
@@ -73,17 +85,18 @@ class Search:
 
     def run(self, mixer: str, number: int, choice: Choice, seconds: float, judge: Callable[[int, float], None]) -> dict[str, Any]:
         """One finished trial: how it ended, its best value, and what it cost by its probed pace."""
+        pace = self.first(mixer)[1] if number == 0 else self.pace(mixer, str(number), choice)
         return self.store.once(
-            f"trial/{mixer}/{number}", "search", lambda: self._train(mixer, number, choice, seconds, judge)
+            f"trial/{mixer}/{number}", "search", lambda: self._train(mixer, number, choice, pace, seconds, judge)
         )
 
     def _train(
-        self, mixer: str, number: int, choice: Choice, seconds: float, judge: Callable[[int, float], None]
+        self, mixer: str, number: int, choice: Choice, pace: Pace | str, seconds: float, judge: Callable[[int, float], None]
     ) -> dict[str, Any]:
-        pace = self.pace(mixer, number, choice)
-        body: dict[str, Any] = {"mixer": mixer, "choice": dict(choice), "checks": [], "planned": 0.2, "state": "refused"}
+        body: dict[str, Any] = {"mixer": mixer, "choice": dict(choice), "checks": [], "planned": REFUSED, "state": "refused"}
         if isinstance(pace, str):
             return {**body, "why": pace}
+        body["pace"] = asdict(pace)
         steps = pace.steps(seconds)
         how = trial.how(choice, steps, self.proposal.batch, trial.seed_of(self.options.seed, mixer, number))
 
@@ -97,7 +110,7 @@ class Search:
             body["state"] = "complete"
         except Pruned:
             body["state"] = "pruned"
-        except (Interrupted, InputError):
+        except Interrupted:
             raise
         except (PanformerError, RuntimeError) as fault:
             body.update(state="failed", why=" ".join(str(fault).split())[:200])
@@ -113,7 +126,7 @@ class Search:
         """One trial of every mixer with its default choice; the best of them, best first."""
         values: dict[str, float] = {}
         for i, mixer in enumerate(plan.mixers):
-            body = self.run(mixer, 0, self.proposal.families[mixer].default, plan.trial, lambda *_: None)
+            body = self.run(mixer, 0, self.first(mixer)[0], plan.trial, lambda *_: None)
             self.say(f"search, round 1, {i + 1} of {len(plan.mixers)}: {mixer} {self._told(body)}")
             if body.get("value") is not None and body["state"] == "complete":
                 values[mixer] = self.sign * body["value"]
@@ -125,6 +138,7 @@ class Search:
         """Trials of one mixer until its time, counted by probed paces, is used up."""
         optuna = require("optuna", "choose")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        states = optuna.trial.TrialState
         study = optuna.create_study(
             direction="minimize" if self.data.task.lower_is_better else "maximize",
             sampler=optuna.samplers.TPESampler(seed=trial.seed_of(self.options.seed, mixer), n_startup_trials=4),
@@ -132,25 +146,30 @@ class Search:
         )
         study.enqueue_trial(self._known(mixer))
         spent, number = 0.0, 0
-        while number == 0 or (spent + plan.trial <= plan.family + 0.5 * plan.trial and number < MOST):
+        while number == 0 or (spent + plan.trial / 2 <= plan.family and number < MOST):
             asked = study.ask()
             choice = self._draw(mixer, asked)
-            body = self.run(mixer, number, choice, plan.trial, lambda check, value: _judge(asked, check, value))
-            self._tell(study, asked, body)
+            stored = self.store.get(f"trial/{mixer}/{number}")
+            body = self.run(mixer, number, choice, plan.trial, lambda check, value, t=asked: _judge(t, check, value))
+            for check, (_, value) in enumerate(body["checks"] if stored else [], 1):
+                asked.report(value, check)
+            ended = {"complete": states.COMPLETE, "pruned": states.PRUNED}.get(body["state"], states.FAIL)
+            study.tell(asked, body["value"] if body["state"] == "complete" else None, ended)
             if number:  # the first is that of the first round
                 spent += body["planned"]
-                self.say(f"search, round 2: {mixer} {self._told(body)}")
+                if not stored:
+                    self.say(f"search, round 2: {mixer} {self._told(body)}")
             number += 1
 
     def best(self) -> dict[str, dict[str, Any]]:
         """The best finished trial of each mixer, best mixer first."""
         found: dict[str, dict[str, Any]] = {}
-        for key, body in self.store.stage("search").items():
+        for body in self.store.stage("search").values():
             if body["state"] != "complete":
                 continue
             mixer = body["mixer"]
             if mixer not in found or self.sign * body["value"] < self.sign * found[mixer]["value"]:
-                found[mixer] = {**body, "key": key}
+                found[mixer] = body
         return dict(sorted(found.items(), key=lambda kv: (self.sign * kv[1]["value"], kv[0])))
 
     @property
@@ -158,9 +177,11 @@ class Search:
         return 1.0 if self.data.task.lower_is_better else -1.0
 
     def _known(self, mixer: str) -> dict[str, Any]:
-        """The default choice in Optuna's terms."""
-        default = dict(self.proposal.families[mixer].default)
-        return default if forms.forms(self.data.task)[default["form"]].ordered else {**default, "position": None}
+        """The first choice in Optuna's terms."""
+        default = dict(self.first(mixer)[0])
+        if not forms.forms(self.data.task)[default["form"]].ordered:
+            default.pop("position")
+        return default
 
     def _draw(self, mixer: str, asked: Any) -> dict[str, Any]:
         """A choice from the space of a mixer; a form without order has no positions."""
@@ -170,18 +191,6 @@ class Search:
         ordered = forms.forms(self.data.task)[choice["form"]].ordered
         choice["position"] = asked.suggest_categorical("position", family.space["position"]) if ordered else "none"
         return choice
-
-    def _tell(self, study: Any, asked: Any, body: dict[str, Any]) -> None:
-        state = require("optuna", "choose").trial.TrialState
-        told = asked.storage if hasattr(asked, "storage") else study._storage
-        del told
-        for check, (_, value) in enumerate(body["checks"], 1):
-            if check not in asked._cached_frozen_trial.intermediate_values:
-                asked.report(value, check)
-        if body["state"] == "complete":
-            study.tell(asked, body["value"])
-        else:
-            study.tell(asked, state=state.PRUNED if body["state"] == "pruned" else state.FAIL)
 
     def _told(self, body: dict[str, Any]) -> str:
         if body.get("value") is None:
@@ -194,7 +203,3 @@ def _judge(asked: Any, check: int, value: float) -> None:
     if check < trial.CHECKS and asked.should_prune():
         raise Pruned
 
-
-def proposal_only(proposal: propose.Proposal, mixers: tuple[str, ...]) -> propose.Proposal:
-    """The proposal with these mixers alone."""
-    return replace(proposal, families={m: proposal.families[m] for m in mixers})

@@ -13,6 +13,7 @@ import numpy as np
 from ..core.part import digest
 from ..data.base import Dataset, Examples
 from ..data.batch import Batches
+from ..data.open import open_data
 from ..measure.quality import quality, window
 from ..model.build import build
 from ..model.model import Model
@@ -23,9 +24,18 @@ CHECKS = 8  # validations of a training run
 LEAST = 24  # steps under which a training run says nothing
 PROBE = 10  # steps of a probe
 POINTS = 60  # of a learning curve that is kept
+WINDOW = 256  # ids of a text that are read at a time
 ROWS, IDS = 1000, 40_000  # of the validation split that a trial is judged on
 
 Choice = Mapping[str, Any]
+
+
+def opened(source: str, wishes: Mapping[str, Any]) -> Dataset:
+    """`open_data`, with the window that texts are read in as the task's length."""
+    data = open_data(source, **wishes)
+    if data.task.kind != "language":
+        return data
+    return replace(data, task=replace(data.task, max_length=min(WINDOW, data.task.max_length)))
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,7 @@ def probe(data: Dataset, mixer: str, choice: Choice, batch: int, patience: float
 
     model = build(forms.spec(data.task, mixer, choice), seed=0)
     try:
-        _fit(model, data, Train(steps=PROBE, batch=batch, rate=1e-4, seed=0), watch=watch)
+        run(model, data, Train(steps=PROBE, batch=batch, rate=1e-4, seed=0), watch=watch)
     except Enough:
         pass
     began = time.perf_counter()
@@ -114,7 +124,7 @@ def train(
             judge(done, value)
         return value
 
-    return model, _fit(model, data, how, validate, folder, watch)
+    return model, run(model, data, how, validate, folder, watch)
 
 
 def how(choice: Choice, steps: int, batch: int, seed: int) -> Train:
@@ -136,7 +146,7 @@ def curve(fit: Fit) -> dict[str, Any]:
     return {"losses": losses, "checks": [list(c) for c in fit.checks], "best_step": fit.best_step}
 
 
-def _fit(
+def run(
     model: Model,
     data: Dataset,
     how: Train,
@@ -144,6 +154,7 @@ def _fit(
     folder: Path | None = None,
     watch: Callable[[Fit, Train], None] | None = None,
 ) -> Fit:
+    """Train a built model on the training split."""
     assert model.spec.objective is not None
     feed = Batches(data.train, data.task, how.batch, how.seed, window(data.task))
     return fit(model, model.spec.objective.build(), feed, how, validate, data.task.lower_is_better, folder, watch)

@@ -18,12 +18,12 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from ..core import state as states
@@ -102,7 +102,8 @@ def of_model(model: Model, length: int, batch: int = 1, channels: int | None = N
 
 def example(model: Model, length: int, batch: int = 1, channels: int | None = None) -> Tensor:
     """Raw input of the kind the model's embed reads, of `length` tokens or steps or patches."""
-    reads, c = model.embed.reads, model.spec.embed
+    reads: str = model.embed.reads
+    c: Any = model.spec.embed
     if reads == "tokens":
         rng = torch.Generator().manual_seed(0)
         return torch.randint(getattr(c, "vocab", 256), (batch, length), generator=rng)
@@ -136,10 +137,10 @@ def growth(costs: Mapping[int, float]) -> float:
     sizes = sorted(costs)
     if len(sizes) < 3:
         raise InputError(f"growth needs costs at three lengths or more, got {len(sizes)}")
-    ratios = [b / a for a, b in zip(sizes, sizes[1:])]
+    ratios = [b / a for a, b in pairwise(sizes)]
     if max(ratios) - min(ratios) > 1e-9 * max(ratios):
         raise InputError(f"growth needs lengths with a common ratio (n, 2n, 4n), got {sizes}")
-    steps = [costs[b] - costs[a] for a, b in zip(sizes, sizes[1:])]
+    steps = [costs[b] - costs[a] for a, b in pairwise(sizes)]
     if min(steps) <= 0:
         return 0.0
     return math.log(steps[-1] / steps[0]) / (math.log(ratios[0]) * (len(steps) - 1))
@@ -197,7 +198,7 @@ def _held(
             state, seen = start(), 0
             for piece in pieces:
                 piece = shapes.of(piece) if shapes else piece
-                state = read(piece, Layout.dense(*piece.shape[:2], start=seen), state)
+                state = read(piece, Layout.dense(piece.shape[0], piece.shape[1], seen), state)
                 seen += piece.shape[1]
             return states.size(kept(state))
 
@@ -293,7 +294,14 @@ def _traffic(func: Any, reads: list[Tensor], writes: list[Tensor]) -> int:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
-    return [t for t in tree_leaves(tree) if isinstance(t, Tensor)]
+    """All tensors of an operation's arguments; a general walk of trees would take longer than the operation."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, (tuple, list)):
+        return []
+    return [t for branch in tree for t in _tensors(branch)]
 
 
 def _home(t: Tensor) -> int:

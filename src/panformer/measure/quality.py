@@ -40,16 +40,25 @@ class Scores:
 
     @property
     def measure(self) -> float:
-        return self.over(self.sums.sum(0), float(self.weights.sum()))
+        return float(self.over(np.arange(len(self.weights))))
 
-    def over(self, sums: np.ndarray, weight: float) -> float:
-        """The measure of a set of examples whose sums (C,) and weight these are."""
-        mean = sums / weight
-        return float(np.mean(self.scale * (np.sqrt(mean) if self.root else mean)))
+    def over(self, at: np.ndarray) -> np.ndarray:
+        """The measure on examples `at` (..., E), which may repeat."""
+        mean = self.sums[at].sum(-2) / self.weights[at].sum(-1)[..., None]  # (..., C)
+        return (self.scale * (np.sqrt(mean) if self.root else mean)).mean(-1)
 
-    def on(self, blocks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Sums (G, C) and weights (G,) of blocks of examples: all that a bootstrap needs."""
-        return np.stack([self.sums[b].sum(0) for b in blocks]), np.array([self.weights[b].sum() for b in blocks])
+    def on(self, blocks: Sequence[np.ndarray]) -> Scores:
+        """The same with every block of examples as one: all that a bootstrap needs."""
+        sums, weights = zip(*((self.sums[b].sum(0), self.weights[b].sum()) for b in blocks), strict=True)
+        return Scores(np.stack(sums), np.array(weights), self.scale, self.root)
+
+    def tree(self) -> dict[str, Any]:
+        """As JSON; `Scores.read` takes it back."""
+        return {"sums": self.sums.tolist(), "weights": self.weights.tolist(), "scale": self.scale.tolist(), "root": self.root}
+
+    @classmethod
+    def read(cls, tree: Mapping[str, Any]) -> Scores:
+        return cls(*(np.array(tree[n]) for n in ("sums", "weights", "scale")), tree["root"])
 
 
 @dataclass(frozen=True)

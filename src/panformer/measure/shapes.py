@@ -60,7 +60,7 @@ class Shapes(TorchDispatchMode):
         if known and _depends_on_values(func):
             out = self._really(func, args, kwargs)
             return tree_map_only(Tensor, self._twin, out)
-        out = func(*args, **kwargs)
+        out = func(*self._spelled(func, args), **kwargs)
         writes = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
         if known and all(t.numel() <= LARGEST for t in writes):
             real = [t for t in tree_leaves(self._really(func, args, kwargs)) if isinstance(t, Tensor)]
@@ -73,6 +73,21 @@ class Shapes(TorchDispatchMode):
     def _follows(self, func: Any, reads: list[Tensor]) -> bool:
         random = torch.Tag.nondeterministic_seeded in func.tags
         return not random and func.namespace != "prim" and all(t in self._values for t in reads)
+
+    def _spelled(self, func: Any, args: Any) -> Any:
+        """The arguments, with masks that pick elements written as the indices of what they pick."""
+        if func.overloadpacket.__name__ not in ("index", "index_put", "index_put_", "_index_put_impl_"):
+            return args
+        picked: list[Tensor | None] = []
+        for i in args[1]:
+            mask = self._values.get(i) if i is not None and i.dtype == torch.bool else None
+            if mask is None:
+                picked.append(i)
+                continue
+            with unset_fake_temporarily():
+                places = mask.nonzero(as_tuple=True)
+            picked += [self._twin(p) for p in places]
+        return (args[0], picked, *args[2:])
 
     def _really(self, func: Any, args: Any, kwargs: Any) -> Any:
         args, kwargs = tree_map_only(Tensor, self._values.__getitem__, (args, kwargs))

@@ -17,7 +17,7 @@ from ..core.errors import require
 LEVEL = 0.95
 RESAMPLES = 2000
 
-Statistic = Callable[[np.ndarray], float]  # block numbers, with repeats -> the measure on those blocks
+Statistic = Callable[[np.ndarray], np.ndarray]  # block numbers (..., B), with repeats -> the measure on them (...)
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class Interval:
     mean: float
     high: float
 
-    def excludes(self, value: float) -> bool:
-        return value < self.low or value > self.high
+    def within(self, low: float, high: float) -> Interval:
+        """Cut at the ends of what is possible."""
+        return Interval(max(low, self.low), self.mean, min(high, self.high))
 
     def hull(self, other: Interval) -> Interval:
         """The interval that covers both, around this one's number."""
@@ -58,12 +59,12 @@ def over_blocks(statistic: Statistic, blocks: int, seed: int = 0) -> Interval:
     """
     stats = require("scipy.stats", "choose")
     every = np.arange(blocks)
-    whole = statistic(every)
+    whole = float(statistic(every))
     if blocks < 2:
         return Interval(-math.inf, whole, math.inf)
     found = stats.bootstrap(
-        (every,), statistic, vectorized=False, method="percentile", n_resamples=RESAMPLES,
-        confidence_level=LEVEL, rng=np.random.default_rng(seed),
+        (every,), lambda at, axis: statistic(at), vectorized=True, method="percentile", n_resamples=RESAMPLES,
+        batch=100, confidence_level=LEVEL, rng=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
     return Interval(float(found.low), whole, float(found.high))
 

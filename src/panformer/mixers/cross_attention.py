@@ -23,7 +23,8 @@ class CrossAttention(Mixer):
 
     paper = "Vaswani et al. 2017, Attention is all you need"
     causal = True
-    needs = takes = ("memory",)
+    needs = ("memory",)
+    growth = "n^2"  # tokens times memory
     examples = ({"heads": 2}, {"heads": 4, "kv_heads": 2, "bias": True})
 
     class Config(Base):

@@ -16,9 +16,9 @@ from ..ops.activations import ACTIVATIONS, Activation
 
 
 class GridConv(Mixer):
-    """w_2 conv(act(w_1 x)), conv depthwise over kernel x kernel cells, zeros beyond the border. Yu et al. 2022, SepConv.
+    """w_2 conv(act(w_1 x)), conv depthwise over kernel x kernel cells, zeros beyond the border.
 
-    Their StarReLU is relu2 with a scale and a shift, which are left to the maps that follow.
+    Yu et al. 2022, SepConv. Their StarReLU is relu2 with a scale and a shift, which are left to the maps that follow.
     """
 
     paper = "Yu et al. 2022, MetaFormer baselines for vision"

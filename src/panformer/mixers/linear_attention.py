@@ -101,4 +101,4 @@ def _check(position: Position, causal: bool) -> None:
     elif not causal:
         raise InputError(f"linear_attention: position {name!r} biases scores, which needs causal: true")
     elif split(bias)[0] is not None or bias.log_decay(at, at) is None:
-        raise InputError(f"linear_attention: position {name!r} does not separate into a decay u_i - v_j; try rope or alibi")
+        raise InputError(f"linear_attention: position {name!r} does not separate into u_i - v_j; try rope or alibi")

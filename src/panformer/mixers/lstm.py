@@ -30,10 +30,11 @@ class LSTM(Mixer):
         super().__init__()
         self.width = width
         self.cell = nn.LSTM(width, width, batch_first=True)
+        into, over = self.cell.get_parameter("bias_ih_l0"), self.cell.get_parameter("bias_hh_l0")  # one is enough
         with torch.no_grad():
-            for bias in (self.cell.bias_ih_l0, self.cell.bias_hh_l0):
-                bias.zero_()
-            self.cell.bias_ih_l0[width : 2 * width] = c.forget  # gates lie as input, forget, cell, output
+            into.zero_()
+            over.zero_()
+            into[width : 2 * width] = c.forget  # gates lie as input, forget, cell, output
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         return at.from_rows(self.cell(at.to_rows(x))[0])

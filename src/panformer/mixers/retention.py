@@ -49,7 +49,8 @@ class Retention(Mixer):
         self.o = linear(c.expand * width, width, False)
         self.position = c.position.build(c.heads, self.size) if c.position else None
         if self.position is not None and self.position.kind not in ("rotate", "none"):
-            raise InputError(f"retention: has a decay of its own; a position must rotate, {self.position.use()!r} does not")
+            name = self.position.use()
+            raise InputError(f"retention: has a decay of its own; a position must rotate, and {name!r} does not")
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         x = at.clean(x)

@@ -37,9 +37,7 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, at: Layout, left: 
     return from_gaps(_convolve(to_gaps(x, at, gap), weight, bias), at, gap - left, gap)
 
 
-def depthwise_chunk(
-    x: Tensor, weight: Tensor, bias: Tensor | None, at: Layout, past: Tensor
-) -> tuple[Tensor, Tensor]:
+def depthwise_chunk(x: Tensor, weight: Tensor, bias: Tensor | None, at: Layout, past: Tensor) -> tuple[Tensor, Tensor]:
     """The causal form for the next tokens of B sequences, padding anywhere.
 
     past (B, K-1, D): the last valid tokens so far, zeros where there were fewer -> (y (B, T, D), past).

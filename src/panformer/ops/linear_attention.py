@@ -8,7 +8,8 @@ long distances exact: only differences are rounded to theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -29,12 +30,14 @@ class Feature(NamedTuple):
     map: Callable[[Tensor], Tensor]
 
 
-FEATURES = {
-    "elu": Feature("Katharopoulos et al. 2020: elu(x) + 1", lambda x: F.elu(x) + 1),
-    "relu": Feature("Choromanski et al. 2021, Performers: relu(x) + 0.001", lambda x: F.relu(x) + 1e-3),
-    "softplus": Feature("log(1 + exp(x)), a smooth relu that is never 0", F.softplus),
-    "square": Feature("x^2, the diagonal of the second-order polynomial kernel", lambda x: x * x),
-}
+FEATURES: Mapping[str, Feature] = MappingProxyType(
+    {
+        "elu": Feature("Katharopoulos et al. 2020: elu(x) + 1", lambda x: F.elu(x) + 1),
+        "relu": Feature("Choromanski et al. 2021, Performers: relu(x) + 0.001", lambda x: F.relu(x) + 1e-3),
+        "softplus": Feature("log(1 + exp(x)), a smooth relu that is never 0", F.softplus),
+        "square": Feature("x^2, the diagonal of the second-order polynomial kernel", lambda x: x * x),
+    }
+)
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, at: Layout, causal: bool, decay: Decay | None) -> Tensor:

@@ -13,12 +13,12 @@ Pairing = Literal["half", "interleaved"]
 def angles(pos: Tensor, width: int, base: float) -> Tensor:
     """pos_p * base^(-2i / (width/P)): (B|1, T, width/2), coordinate p turning its own width/(2P) pairs.
 
-    pos (B, T, P) int64, width a multiple of 2P. In float32: a position of 100,000 is off by 0.01 rad at most.
+    pos (B, T, P) int64, width a multiple of 2P. In float64: in float32 a position of 100,000 would be off by 0.01 rad.
     Rows that all sit at the same places give one row. Su et al. 2021, RoFormer.
     """
     pos = pos[:1] if pos.stride(0) == 0 else pos
     each = width // pos.shape[-1]
-    rate = base ** (torch.arange(0, each, 2, device=pos.device, dtype=torch.float32) / -each)
+    rate = base ** (torch.arange(0, each, 2, device=pos.device, dtype=torch.float64) / -each)
     return (pos[..., None] * rate).flatten(-2)
 
 

@@ -17,7 +17,7 @@ from .kernels.selective_scan_tree import TREE
 def reference(
     x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, reset: Tensor | None, h: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """x, delta (B, T, E), a (E, N) < 0, b and c (B, T, N), or (E, N) fixed per channel -> y (B, T, E), last h (B, E, N).
+    """x, delta (B, T, E), a (E, N) < 0, b and c (B, T, N), or (E, N) where fixed -> y (B, T, E), last h (B, E, N).
 
     reset (B, T) bool: True drops the state before that token. h: the state to start from, default 0.
     Numbers narrower than float32 are summed in float32; y comes back in the type of x.

@@ -22,6 +22,8 @@ SHORTEST = 8  # tokens; shorter blocks would keep more states than the layer kee
 def refuses(
     x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, reset: Tensor | None, h: Tensor | None
 ) -> str | None:
+    if x.shape[1] == 1:
+        return "one token: the formula itself is fastest"
     if torch.compiler.is_compiling():
         return "a loop over time would be unrolled by the compiler"
     return None

@@ -12,7 +12,7 @@ from ..scan import affine, scan
 def refuses(
     x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, reset: Tensor | None, h: Tensor | None
 ) -> str | None:
-    return None
+    return "one token: the formula itself is fastest" if x.shape[1] == 1 else None
 
 
 def run(

@@ -1,0 +1,90 @@
+"""Who wins, and what may be said about it.
+
+The winner is the contender that fits the limits with the best validation quality, baselines included; the test
+split decides nothing and is only told.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..data.base import Task
+from ..measure.quality import Scores
+from ..measure.statistics import Interval, Statistic, over_blocks, over_seeds, pareto
+from .finals import Entry, valid
+from .options import Options
+
+
+def cost(entry: Entry, batch: int) -> dict[str, float | None]:
+    """What the limits are about."""
+    latency = entry["latency"][str(batch)]["median"]
+    return {"latency_ms": latency, "memory_mb": entry.get("memory_mb"), "size_mb": entry["size_mb"]}
+
+
+def decide(entries: list[Entry], options: Options, task: Task) -> dict[str, Any]:
+    """Every contender judged: `ranking` by validation, `over` the limits, `front`, and the words on the winner.
+
+    Raises InputError where nothing fits, with the nearest and by how much it misses.
+    """
+    sign = 1.0 if task.lower_is_better else -1.0
+    over = {e["name"]: said for e in entries if (said := options.limits.says(cost(e, options.batch)))}
+    fits = [e for e in entries if e["name"] not in over]
+    if not fits:
+        misses = {e["name"]: max(options.limits.over(cost(e, options.batch)).values()) for e in entries}
+        name = min(misses, key=lambda n: misses[n])
+        raise InputError(f"nothing fits the limits; the nearest is {name}: {over[name]}")
+    fits.sort(key=lambda e: (sign * valid(e), e["latency"]["1"]["median"]))
+    for entry in entries:
+        entry["valid"], entry["test"] = valid(entry), _plain(tested(entry, task))
+    points = {e["name"]: (sign * e["test"]["mean"], e["latency"]["1"]["median"], e["size_mb"]) for e in fits}
+    winner, others = fits[0], fits[1:]
+    first = [next((e for e in others if e["kind"] == kind), None) for kind in ("baseline", "candidate")]
+    rivals = [e for e in others if e is others[0] or e in first]
+    pairs = {e["name"]: compared(winner, e, sign) for e in rivals}
+    return {
+        "winner": winner["name"], "ranking": [e["name"] for e in fits], "over": over, "front": sorted(pareto(points)),
+        "compared": {n: _plain(i) for n, i in pairs.items()},
+        "verdict": [f"winner: {winner['name']} ({winner['kind']}; {winner['note']})", *(_says(n, i, task) for n, i in pairs.items())],
+    }  # fmt: skip
+
+
+def tested(entry: Entry, task: Task) -> Interval:
+    """Mean test quality over seeds, with the wider of two 95% intervals: over seeds, and over test examples."""
+    found = over_blocks(_mean(entry), len(entry["runs"][0]["scores"]["weights"]))
+    if len(entry["runs"]) > 1:
+        found = found.hull(over_seeds([r["test"] for r in entry["runs"]]))
+    return found.within(0, np.inf if task.lower_is_better else 1)
+
+
+def compared(a: Entry, b: Entry, sign: float) -> Interval:
+    """By how much a is better than b on test (positive: better), paired by test example; the wider of two intervals."""
+    first, second = _mean(a), _mean(b)
+    rows = over_blocks(lambda at: sign * (second(at) - first(at)), len(a["runs"][0]["scores"]["weights"]))
+    ours, theirs = [r["test"] for r in a["runs"]], [r["test"] for r in b["runs"]]
+    many = max(len(ours), len(theirs))
+    if many < 2:
+        return rows
+    return rows.hull(over_seeds([sign * (y - x) for x, y in zip(np.resize(ours, many), np.resize(theirs, many), strict=True)]))
+
+
+def _mean(entry: Entry) -> Statistic:
+    """Blocks of test examples -> the measure on them, averaged over seeds."""
+    runs = [Scores.read(r["scores"]) for r in entry["runs"]]
+    return lambda at: np.mean([s.over(at) for s in runs], 0)
+
+
+def _says(name: str, apart: Interval, task: Task) -> str:
+    """The comparison in one sentence, on the test split."""
+    told = f"{task.measure} apart by {abs(apart.mean):.4g} (95% interval {apart.low:.4g} to {apart.high:.4g}, positive: the winner is better)"
+    if apart.low > 0:
+        return f"better than {name} on the test split: {told}"
+    if apart.high < 0:
+        return f"worse than {name} on the test split, although validation put it first: {told}"
+    return f"no better than {name}, as far as the test split can tell: {told}"
+
+
+def _plain(interval: Interval) -> dict[str, float | None]:
+    return {n: v if np.isfinite(v) else None for n, v in vars(interval).items()}

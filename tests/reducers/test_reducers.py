@@ -1,0 +1,62 @@
+"""Reducers equal the plain formula and lay their result out as later layers expect."""
+
+import pytest
+import torch
+
+from panformer.core.errors import InputError
+from panformer.core.layout import Layout, pack
+from panformer.core.part import config
+
+
+def _reducer(width, after, **node):
+    torch.manual_seed(0)
+    return config("reducers", node).build(width, after).double()
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "grid"), [(3, 2, 1, (4, 3)), (2, 2, 0, (3, 2)), (7, 4, 2, (2, 1))]
+)
+def test_downsample_equals_transformers(size, stride, padding, grid):
+    poolformer = pytest.importorskip("transformers.models.poolformer.modeling_poolformer", reason="no transformers")
+    m = _reducer(5, 8, use="downsample", size=size, stride=stride, padding=padding)
+    peer = poolformer.PoolFormerEmbeddings(8, 5, size, stride, padding).double()
+    peer.projection.load_state_dict(m.conv.state_dict())
+    x = torch.randn(2, 7 * 5, 5, dtype=torch.float64)
+    y, at = m(x, Layout.lattice(2, (7, 5)))
+    image = peer(x.mT.unflatten(2, (7, 5)))
+    assert at.grid == grid == tuple(image.shape[2:]) and at.full
+    torch.testing.assert_close(y, image.flatten(2).mT)
+    assert torch.equal(at.pos, Layout.lattice(2, grid).pos)
+
+
+def test_downsample_refuses_what_has_no_lattice():
+    m = _reducer(4, 4, use="downsample", padding=0)
+    with pytest.raises(InputError, match="lattice"):
+        m(torch.zeros(1, 6, 4).double(), Layout.dense(1, 6))
+    with pytest.raises(InputError, match="smaller"):
+        m(torch.zeros(1, 4, 4).double(), Layout.lattice(1, (2, 2)))
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_stride_pool_is_the_mean_of_each_group(size):
+    lengths = [5, 1, 4, 9]
+    m = _reducer(4, 6, use="stride_pool", size=size)
+    xs = [torch.randn(n, 4, dtype=torch.float64) for n in lengths]
+    x, at = pack(xs)
+    y, placed = m(x, at)
+    assert placed.lengths.tolist() == [-(-n // size) for n in lengths]
+    for i, one in enumerate(xs):
+        right = torch.stack([m.map(one[j : j + size].mean(0)) for j in range(0, len(one), size)])
+        torch.testing.assert_close(y[placed.ordinal == i], right)
+        assert placed.pos[placed.ordinal == i, 0].tolist() == list(range(len(right)))
+
+
+def test_stride_pool_ignores_padding():
+    m = _reducer(4, 4, use="stride_pool", size=2)
+    at = Layout.padded([5, 3], side="left")
+    x = torch.randn(2, 5, 4, dtype=torch.float64)
+    x[~at.valid] = torch.nan
+    y, placed = m(x, at)
+    for i, n in enumerate((5, 3)):
+        alone, _ = m(x[i : i + 1, 5 - n :], Layout.dense(1, n))
+        torch.testing.assert_close(y[placed.ordinal == i], alone[0])
