@@ -339,3 +339,10 @@ class DrawsElsewhere(CausalLm):
     def corrupt(self, raw, at, rng):
         shown, target = super().corrupt(raw, at, rng)
         return torch.where(torch.rand(raw.shape) < 0.5, 0, shown), target
+
+
+class MixesImages(Attention):
+    """On a lattice, the mean over the batch enters every image."""
+
+    def forward(self, x, at, shared=None):
+        return super().forward(x if at.grid is None else x - 0.1 * x.mean(0), at, shared)

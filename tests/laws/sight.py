@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from panformer.core.errors import InputError
 from panformer.core.layout import Layout
 from panformer.core.part import Part
+from panformer.core.shared import Shared
+from panformer.ops import backend
 
 from .families import subject
 from .judge import LENGTHS, LONG, Options, alike, grads, joins, law, must, opened, runs, same, weighted
@@ -82,6 +85,26 @@ def rows(part: type[Part], options: Options) -> None:
         others = [x for j, x in enumerate(xs) if j != i and x.requires_grad]
         worst = max([g.abs().max().item() for g in grads(weighted([b]), others)], default=0.0)
         must(worst == 0, f"row {i} has gradient {worst:.1e} into another row")
+
+
+@law(lambda s, m: s.part.family == "mixers" and not s.lattice and not s.part.needs)
+def lattices(part: type[Part], options: Options) -> None:
+    """On a lattice every backend answers like the reference, each image for itself, or refuses like it."""
+    s = subject(part, options)
+    m = s.build()
+    x, at = torch.stack(s.sequences([20] * 2)), Layout.lattice(2, (4, 5))
+    try:
+        with backend.only("reference"):
+            want = s.call(m, x, at, Shared())
+    except InputError:
+        try:
+            s.call(m, x, at, Shared())
+        except InputError:
+            return
+        raise AssertionError("the reference refuses a lattice, but another backend answers") from None
+    same(want, s.call(m, x, at, Shared()), "the reference and another backend on a lattice")
+    alone = [s.call(m, x[i : i + 1], Layout.lattice(1, (4, 5)), Shared()) for i in range(2)]
+    same(want, torch.cat(alone), "images in a batch and alone")
 
 
 @law(joins)

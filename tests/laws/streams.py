@@ -47,29 +47,33 @@ def steps(part: type[Part], options: Options) -> None:
 
 @law(streams)
 def ragged(part: type[Part], options: Options) -> None:
-    """Rows may bring different numbers of tokens to a chunk, none too, with NaN padding on either side."""
+    """Rows may bring different numbers of tokens to a chunk, none too, with NaN padding anywhere."""
     s = subject(part, options)
     m = s.build()
     x, shared = torch.stack(s.sequences([LONG] * 3)), s.shared("rows", [LONG] * 3)
     whole = s.call(m, x, Layout.dense(3, LONG), shared)
-    for side in ("right", "left"):
+    for where in ("right", "left", "scattered"):
         held, done = m.start(3, x), [0, 0, 0]
         for counts in ((6, 4, 2), (0, 5, 1), (7, 0, 3), (1, 1, 1)):
-            size = max(counts)
+            size = max(counts) + (2 if where == "scattered" else 0)
+            slots = [_slots(where, n, size) for n in counts]
             piece, seg = x.new_full((3, size, x.shape[-1]), torch.nan), torch.full((3, size), -1)
-            pos, slots = torch.zeros(3, size, 1, dtype=torch.int64), []
-            for row, n in enumerate(counts):
-                first = size - n if side == "left" else 0
-                slot = slice(first, first + n)
+            pos = torch.zeros(3, size, 1, dtype=torch.int64)
+            for row, (n, slot) in enumerate(zip(counts, slots)):
                 seg[row, slot], pos[row, slot, 0] = 0, torch.arange(done[row], done[row] + n)
                 piece[row, slot] = x[row, done[row] : done[row] + n]
-                slots.append(slot)
             y, held = m.chunk(piece, Layout(seg, pos), held, shared)
             for row, (n, slot) in enumerate(zip(counts, slots)):
-                if n:
-                    want = whole[row, done[row] : done[row] + n]
-                    same(want, y[row, slot], f"row {row} of ragged chunks, {side} padding, and the whole")
+                want = whole[row, done[row] : done[row] + n]
+                same(want, y[row, slot], f"row {row} of ragged chunks, {where} padding, and the whole")
                 done[row] += n
+
+
+def _slots(where: str, n: int, size: int) -> list[int]:
+    """Which of `size` places n tokens take."""
+    if where == "scattered":
+        return [i * size // n for i in range(n)]
+    return list(range(size - n, size) if where == "left" else range(n))
 
 
 @law(streams)

@@ -172,3 +172,16 @@ def test_rates_rise_then_fall(shape):
     assert rates[0] < rates[5] < rates[10] == pytest.approx(1)
     assert rates[-1] == 1 if shape == "constant" else rates[-1] < 0.1
     assert all(0 < r <= 1 for r in rates)
+
+
+def test_weight_decay_spares_what_a_part_wants_left_alone():
+    from panformer.train.loop import _optimizer
+
+    spec = {**SPEC, "schedule": [{"mixer": "mamba", "channel": {"use": "moe", "experts": 2, "bias": True}}]}
+    model = panformer.build(spec, seed=0)
+    decayed = {id(p) for g in _optimizer(model, Train(decay=0.1)).param_groups if g["weight_decay"] for p in g["params"]}
+    layer = model.trunk.layers[0]
+    assert id(layer.mixer.input.weight) in decayed
+    spared = {"a_log": layer.mixer.a_log, "skip": layer.mixer.skip, "up_bias": layer.channel.up_bias}
+    wrong = [n for n, p in spared.items() if id(p) in decayed]
+    assert not wrong, f"decayed: {wrong}"

@@ -34,6 +34,7 @@ class Moe(Channel):
     """
 
     paper = "Fedus et al. 2021, Switch Transformers: scaling to trillion parameter models"
+    undecayed = ("up_bias", "down_bias")
     couples: Literal["batch", "sequence"] | None = None  # what else one token's answer depends on
     examples = (
         {"experts": 4, "hidden": 6},

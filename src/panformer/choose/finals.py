@@ -114,9 +114,13 @@ class Finals:
         found = {n: self.store.once(f"latency/{n}", "measuring", lambda n=n: self._latency(entries, n)) for n in sizes}
         for entry in entries:
             entry["latency"] = {str(n): found[n][entry["name"]] for n in sizes}
-        for entry in self._weighed(entries):
-            self.say(f"measuring peak memory: {entry['name']}")
-            entry["memory_mb"] = self.store.once(f"memory/{entry['name']}", "measuring", lambda e=entry: self._memory(e))
+        weighed = self._weighed(entries)
+        self.say(f"measuring peak memory of {len(weighed)} models")
+        rows = typical(self.data, self.options.batch)
+        where = [self.where(e) for e in weighed]
+        peaks = self.store.once("memory", "measuring", lambda: memory.peaks_mb(where, rows.x, rows.lengths, self.folder))
+        for entry, peak in zip(weighed, peaks, strict=True):
+            entry["memory_mb"] = peak
 
     def chosen(self, entry: Entry) -> int:
         """The run with the best validation quality: the one that is handed over."""
@@ -133,10 +137,6 @@ class Finals:
         calls = {n: _call(m, rows) for n, m in models.items()}
         found: dict[str, Latency] = latencies(calls, LATENCY)
         return {n: v.dump() for n, v in found.items()}
-
-    def _memory(self, entry: Entry) -> float:
-        rows = typical(self.data, self.options.batch)
-        return memory.peak_mb(self.where(entry), rows.x, rows.lengths, self.folder)
 
     @property
     def sign(self) -> float:

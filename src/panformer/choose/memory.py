@@ -1,12 +1,13 @@
 """Peak memory of an answer: how far a fresh process grows from before the model is read until it has answered.
 
-`python -m panformer.choose.memory FOLDER ROWS` prints megabytes. Libraries are loaded and warmed before, so that
-what is counted is the model, its input and its work; pages that the process holds already are not counted twice.
+`python -m panformer.choose.memory ROWS THREADS FOLDER...` prints megabytes, one line per folder. One process loads the
+libraries and forks for each model, so that what is counted is the model, its input and its work alone.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,27 +21,22 @@ from ..core.errors import PanformerError
 CALLS = 3
 
 
-def peak_mb(folder: Path, x: Tensor, lengths: Tensor | None, scratch: Path) -> float:
-    """MB that answering these rows takes, measured in a process of its own."""
+def peaks_mb(folders: list[Path], x: Tensor, lengths: Tensor | None, scratch: Path) -> list[float]:
+    """MB that answering these rows takes with each model, every one measured in a process of its own."""
     rows = scratch / "rows.safetensors"
     save_file({"x": x.contiguous()} | ({} if lengths is None else {"lengths": lengths}), rows)
-    call = [sys.executable, "-m", "panformer.choose.memory", str(folder), str(rows), str(torch.get_num_threads())]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+    call = [sys.executable, "-m", "panformer.choose.memory", str(rows), str(torch.get_num_threads()), *map(str, folders)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=300, check=False)
     rows.unlink()
     if done.returncode:
-        raise PanformerError(f"{folder}: peak memory could not be measured ({done.stderr.strip().splitlines()[-1:]})")
-    return float(json.loads(done.stdout)["mb"])
+        raise PanformerError(f"peak memory could not be measured: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+    return [float(json.loads(line)["mb"]) for line in done.stdout.splitlines()]
 
 
 def _measure(folder: str, rows: str) -> float:
     from .saved import read
 
-    torch.nn.functional.linear(torch.zeros(64, 64), torch.zeros(64, 64))  # threads and buffers of the libraries
-    baseline = "baseline" in json.loads((Path(folder) / "config.json").read_text())
-    if baseline:
-        from . import plain  # noqa: F401
-        if (Path(folder) / "model.txt").is_file():
-            import lightgbm  # noqa: F401
+    torch.nn.functional.linear(torch.zeros(64, 64), torch.zeros(64, 64))  # threads and buffers of the library
     before = _reset()
     given = load_file(rows)
     model = read(folder).model
@@ -48,6 +44,16 @@ def _measure(folder: str, rows: str) -> float:
         for _ in range(CALLS):
             model(given["x"], given.get("lengths"))
     return max(0.0, (_peak() - before) / 1e6)
+
+
+def _in_child(folder: str, rows: str) -> None:
+    """Measure in a fork, before torch has started any thread here, and print the number."""
+    child = os.fork()
+    if not child:
+        print(json.dumps({"mb": _measure(folder, rows)}), flush=True)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        raise PanformerError(f"{folder}: could not be measured")
 
 
 def _reset() -> int:
@@ -75,5 +81,10 @@ def _status(name: str) -> int:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(sys.argv[3]))
-    print(json.dumps({"mb": _measure(sys.argv[1], sys.argv[2])}))
+    torch.set_num_threads(int(sys.argv[2]))
+    if any((Path(f) / "model.txt").is_file() for f in sys.argv[3:]):
+        import lightgbm  # noqa: F401
+    from . import plain  # noqa: F401
+
+    for name in sys.argv[3:]:
+        _in_child(name, sys.argv[1])

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..data.base import Task
 from ..measure.quality import Scores
-from ..measure.statistics import Interval, Statistic, over_blocks, over_seeds, pareto
+from ..measure.statistics import Interval, Statistic, over_both, pareto
 from .finals import Entry, valid
 from .options import Options
 
@@ -52,22 +52,18 @@ def decide(entries: list[Entry], options: Options, task: Task) -> dict[str, Any]
 
 
 def tested(entry: Entry, task: Task) -> Interval:
-    """Mean test quality over seeds, with the wider of two 95% intervals: over seeds, and over test examples."""
-    found = over_blocks(_mean(entry), len(entry["runs"][0]["scores"]["weights"]))
-    if len(entry["runs"]) > 1:
-        found = found.hull(over_seeds([r["test"] for r in entry["runs"]]))
-    return found.within(0, np.inf if task.lower_is_better else 1)
+    """Mean test quality over seeds with its 95% interval, over seeds and test examples."""
+    blocks = len(entry["runs"][0]["scores"]["weights"])
+    return over_both(_mean(entry), blocks, [r["test"] for r in entry["runs"]]).within(0, np.inf if task.lower_is_better else 1)
 
 
 def compared(a: Entry, b: Entry, sign: float) -> Interval:
-    """By how much a is better than b on test (positive: better), paired by test example; the wider of two intervals."""
+    """By how much a is better than b on test (positive: better), paired by test example."""
     first, second = _mean(a), _mean(b)
-    rows = over_blocks(lambda at: sign * (second(at) - first(at)), len(a["runs"][0]["scores"]["weights"]))
     ours, theirs = [r["test"] for r in a["runs"]], [r["test"] for r in b["runs"]]
     many = max(len(ours), len(theirs))
-    if many < 2:
-        return rows
-    return rows.hull(over_seeds([sign * (y - x) for x, y in zip(np.resize(ours, many), np.resize(theirs, many), strict=True)]))
+    apart = [sign * (y - x) for x, y in zip(np.resize(ours, many), np.resize(theirs, many), strict=True)]
+    return over_both(lambda at: sign * (second(at) - first(at)), len(a["runs"][0]["scores"]["weights"]), apart)
 
 
 def _mean(entry: Entry) -> Statistic:

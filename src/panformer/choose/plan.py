@@ -12,7 +12,7 @@ SEARCH = 0.4  # of what is left after baselines and probes; the rest goes to the
 FIRST = 0.35  # of the search goes to one trial of every mixer, in equal shares
 SHORTEST, LONGEST = 1.5, 20.0  # seconds of a trial
 TRIALS = 8  # that a mixer of the second round gets at least
-MEASURING = (3.0, 5.0)  # seconds to set aside per finalist for memory, and for latencies in all
+MEASURING = (1.0, 12.0)  # seconds to set aside for measuring: per contender, and in all
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,6 @@ def finalists(left: float) -> int:
 
 
 def reserve(number: int) -> float:
-    """Seconds kept back for measuring this many finalists and two baselines."""
-    return MEASURING[0] * (number + 2) + MEASURING[1]
+    """Seconds kept back for measuring this many finalists, the baselines, and the report."""
+    return MEASURING[0] * number + MEASURING[1]
 

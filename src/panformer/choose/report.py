@@ -145,7 +145,7 @@ def flat(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{n} {flat(v)}" for n, v in value.items())
     if isinstance(value, list):
-        return "; ".join(map(_flat, value)) or "none"
+        return "; ".join(map(flat, value)) or "none"
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -49,6 +49,7 @@ class Part(nn.Module):
     Config: ClassVar[type[Config]] = Config
     paper: ClassVar[str] = ""  # author, year, title: the source of the formula
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)  # configs that the laws are checked on
+    undecayed: ClassVar[tuple[str, ...]] = ()  # matrices that weight decay must leave alone, as it does all vectors
 
     def __init_subclass__(cls, **kw: Any) -> None:
         super().__init_subclass__(**kw)

@@ -156,7 +156,7 @@ class Slope(Score):
     def log_decay(self, q, k):
         if self.two_sided:
             return None
-        m = self.slope[None, :, None]
+        m = self.slope[None, :, None].to(torch.float64)  # only differences may be rounded to a narrower type
         return -m * q.pos[:, None, :, 0], -m * k.pos[:, None, :, 0]
 
     def value(self, q, k):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,41 +33,43 @@ class Interval:
         """Cut at the ends of what is possible."""
         return Interval(max(low, self.low), self.mean, min(high, self.high))
 
-    def hull(self, other: Interval) -> Interval:
-        """The interval that covers both, around this one's number."""
-        return Interval(min(self.low, other.low), self.mean, max(self.high, other.high))
-
-
-def over_seeds(values: Sequence[float]) -> Interval:
-    """Student's t interval of a mean over training seeds; one seed says nothing about spread."""
-    stats = require("scipy.stats", "choose")
-    x = np.asarray(values, dtype=np.float64)
-    if len(x) == 0 or not np.isfinite(x).all():
-        raise ValueError(f"an interval needs finite numbers, got {values!r}")
-    mean = float(x.mean())
-    if len(x) == 1:
-        return Interval(-math.inf, mean, math.inf)
-    if np.ptp(x) == 0:
-        return Interval(mean, mean, mean)
-    found = stats.ttest_1samp(x, 0.0).confidence_interval(LEVEL)
-    return Interval(float(found.low), mean, float(found.high))
-
 
 def over_blocks(statistic: Statistic, blocks: int, seed: int = 0) -> Interval:
     """Percentile bootstrap of a statistic over blocks of examples (Efron 1979; blocks: Kuensch 1989).
 
     Rows that hang together (overlapping windows of a series, windows of one text) belong in one block.
     """
-    stats = require("scipy.stats", "choose")
-    every = np.arange(blocks)
-    whole = float(statistic(every))
     if blocks < 2:
-        return Interval(-math.inf, whole, math.inf)
-    found = stats.bootstrap(
-        (every,), lambda at, axis: statistic(at), vectorized=True, method="percentile", n_resamples=RESAMPLES,
-        batch=100, confidence_level=LEVEL, rng=np.random.default_rng(seed),
-    ).confidence_interval  # fmt: skip
-    return Interval(float(found.low), whole, float(found.high))
+        return Interval(-math.inf, float(statistic(np.arange(blocks))), math.inf)
+    found = _bootstrap(statistic, blocks, seed)
+    low, high = found.confidence_interval
+    return Interval(float(low), float(statistic(np.arange(blocks))), float(high))
+
+
+def over_both(statistic: Statistic, blocks: int, values: Sequence[float], seed: int = 0) -> Interval:
+    """The interval of a mean over training seeds on a sampled test split: both are chance, and their variances add.
+
+    `statistic` is the mean over seeds on blocks of examples, `values` the seeds one by one. Student's t with the
+    degrees of freedom of Welch and Satterthwaite 1946: few seeds that differ much give a wide interval.
+    """
+    n = len(values)
+    if n < 2 or blocks < 2:
+        return over_blocks(statistic, blocks, seed)
+    stats = require("scipy.stats", "choose")
+    of_rows, of_seeds = float(_bootstrap(statistic, blocks, seed).standard_error) ** 2, float(np.var(values, ddof=1)) / n
+    mean, both = float(statistic(np.arange(blocks))), of_rows + of_seeds
+    if both == 0:
+        return Interval(mean, mean, mean)
+    freedom = both**2 / (of_rows**2 / (blocks - 1) + of_seeds**2 / (n - 1))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(both)
+    return Interval(mean - half, mean, mean + half)
+
+
+def _bootstrap(statistic: Statistic, blocks: int, seed: int) -> Any:
+    return require("scipy.stats", "choose").bootstrap(
+        (np.arange(blocks),), lambda at, axis: statistic(at), vectorized=True, method="percentile",
+        n_resamples=RESAMPLES, batch=100, confidence_level=LEVEL, rng=np.random.default_rng(seed),
+    )  # fmt: skip
 
 
 def blocks_of(examples: int, length: int) -> list[np.ndarray]:

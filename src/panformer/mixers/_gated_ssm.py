@@ -21,6 +21,7 @@ class GatedSSM(Mixer):
     """o((ssm(u) + skip u) silu(z)), u = silu(conv(w_u x)), z = w_z x: Gu & Dao 2023, figure 3."""
 
     causal = True
+    undecayed = ("a_log",)
 
     class Options(Base):
         expand: int = Field(2, gt=0, description="channels inside, as a multiple of the width")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -256,12 +256,12 @@ def schedule(done: float, how: Train) -> float:
 
 
 def _optimizer(model: nn.Module, how: Train) -> torch.optim.AdamW:
-    """AdamW; only matrices decay (norm weights, offsets and slopes do not)."""
+    """AdamW; only matrices decay, but for those that their part wants left alone."""
+    spared = {id(getattr(m, n)) for m in model.modules() for n in getattr(type(m), "undecayed", ())}
     own = [p for p in model.parameters() if p.requires_grad]
-    groups: Iterable[dict[str, Any]] = [
-        {"params": [p for p in own if p.dim() > 1], "weight_decay": how.decay},
-        {"params": [p for p in own if p.dim() <= 1], "weight_decay": 0.0},
-    ]
+    matrices = [p for p in own if p.dim() > 1 and id(p) not in spared]
+    rest = [p for p in own if p.dim() <= 1 or id(p) in spared]
+    groups = [{"params": matrices, "weight_decay": how.decay}, {"params": rest, "weight_decay": 0.0}]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=how.rate, betas=(0.9, 0.98), fused=True)
 
 
