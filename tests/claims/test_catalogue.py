@@ -51,7 +51,11 @@ def test_every_paper_is_listed_once():
 
 
 def test_slugs_are_short_and_readable():
-    bad = [r.slug for r in catalogue.rows() if len(r.slug) > 48 or not set(r.slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")]
+    bad = [
+        r.slug
+        for r in catalogue.rows()
+        if len(r.slug) > 48 or not set(r.slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    ]
     assert not bad, bad
 
 
@@ -117,7 +121,8 @@ def test_evidence_of_this_entry_makes_it_checked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("margin: 0.1", "margin: 0.05"), ("a test", "another"), ("width: 8", "width: 16"), ("steps: 2", "steps: 3")]
+    ("old", "new"),
+    [("margin: 0.1", "margin: 0.05"), ("a test", "another"), ("width: 8", "width: 16"), ("steps: 2", "steps: 3")],
 )
 def test_evidence_goes_stale_when_the_entry_changes(tmp_path, old, new):
     write(tmp_path, ENTRY)
@@ -169,7 +174,11 @@ def test_a_miss_names_close_rows(name, close):
 
 def test_filters_meet():
     rows = catalogue.rows()
-    assert {r.slug for r in catalogue.select(rows, area="foundation", family="positions")} == {"fire", "nope", "roformer"}
+    assert {r.slug for r in catalogue.select(rows, area="foundation", family="positions")} == {
+        "fire",
+        "nope",
+        "roformer",
+    }
     assert catalogue.select(rows, "linear attention")[0].slug == "linear-attention"
     for wrong in ({"family": "mixer"}, {"area": "base"}, {"status": "done"}):
         with pytest.raises(InputError, match=next(iter(wrong))):
@@ -258,6 +267,8 @@ def test_a_fault_is_one_line_that_names_the_key(path, value, says):
     assert says in str(fault.value) and "\n" not in str(fault.value), str(fault.value)
 
 
-@pytest.mark.parametrize("path", [("checks", 0, "expect", "margin"), ("checks", 1, "tolerance"), ("checks", 0, "train", "steps")])
+@pytest.mark.parametrize(
+    "path", [("checks", 0, "expect", "margin"), ("checks", 1, "tolerance"), ("checks", 0, "train", "steps")]
+)
 def test_every_threshold_is_hashed(path):
     assert schema.parse(changed(path, 7), "x").claim_hash != schema.parse(GOOD, "x").claim_hash

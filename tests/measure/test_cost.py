@@ -237,3 +237,20 @@ def test_channels_must_fit_the_embed():
     tree = {"width": 16, "schedule": [{"mixer": ATTENTION}], **SPECS["values"]}
     with pytest.raises(InputError, match="reads 3 channels, not 4"):
         cost.of_model(panformer.build(tree, seed=0), 8, channels=4)
+
+
+@pytest.mark.parametrize("limit", ["ROOM", "CALLS"])
+def test_a_dear_count_is_made_the_other_way_with_the_same_result(limit, monkeypatch):
+    mixer = panformer.part("mixers", "attention", 16, heads=2)
+
+    def call(x):
+        return mixer(x, Layout.dense(1, 64))
+
+    want, tried = trace(call, torch.randn(1, 64, 16)), []
+    plain = cost._trace
+    monkeypatch.setattr(cost, "_trace", lambda f, x, shapes, dear: (tried.append(shapes), plain(f, x, shapes, dear))[1])
+    monkeypatch.setattr(cost, limit, 0)
+    if limit == "CALLS":
+        monkeypatch.setattr(cost, "SHORT", 0)
+    assert trace(call, torch.randn(1, 64, 16)) == want
+    assert [shapes is None for shapes in tried] == ([True, False] if limit == "ROOM" else [False, True])

@@ -94,7 +94,9 @@ def test_weights_of_another_spec_are_refused(folder, tmp_path):
     from safetensors.torch import save
 
     config = json.loads((folder / "config.json").read_text())
-    mixed = publish(tmp_path / "mixed", {"config.json": json.dumps(config).encode(), "model.safetensors": save(tensors(stranger))})
+    mixed = publish(
+        tmp_path / "mixed", {"config.json": json.dumps(config).encode(), "model.safetensors": save(tensors(stranger))}
+    )
     with pytest.raises(InputError, match="shape"):
         panformer.load(mixed)
 

@@ -108,7 +108,9 @@ def test_encoder_decoder_reads_its_source_only():
     spec = {
         **side,
         "causal": True,
-        "schedule": [{"repeat": 2, "mixer": ATTENTION, "cross": {"use": "cross_attention", "heads": 2}, "channel": "mlp"}],
+        "schedule": [
+            {"repeat": 2, "mixer": ATTENTION, "cross": {"use": "cross_attention", "heads": 2}, "channel": "mlp"}
+        ],
         "encoder": {**side, "schedule": [{"repeat": 2, "mixer": ATTENTION, "channel": "mlp"}]},
     }
     model, x, source = build(spec), tokens(2, 7), tokens(2, 9)
@@ -127,7 +129,10 @@ def test_stages_change_width_and_grid():
     spec = {
         "width": 8,
         "embed": {"use": "patches", "size": 2, "channels": 1},
-        "schedule": [{"mixer": "pool", "channel": "mlp"}, {"width": 12, "reduce": "downsample", "mixer": "pool", "channel": "mlp"}],
+        "schedule": [
+            {"mixer": "pool", "channel": "mlp"},
+            {"width": 12, "reduce": "downsample", "mixer": "pool", "channel": "mlp"},
+        ],
     }
     h, at = build(spec).hidden(torch.rand(2, 1, 16, 16, dtype=torch.float64))
     assert h.shape == (2, 16, 12), f"got {tuple(h.shape)}"

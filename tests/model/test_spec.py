@@ -8,7 +8,8 @@ import yaml
 import panformer
 from panformer.core.errors import InputError
 from panformer.core.schedule import expand
-from panformer.core.spec import load_tree, locate, read, resolve
+from panformer.core.spec import locate, read, resolve
+from panformer.core.tree import read_tree
 
 GOOD = {
     "width": 16,
@@ -64,7 +65,9 @@ BAD = [
 @pytest.mark.parametrize(("tree", "says"), BAD, ids=[says for _, says in BAD])
 def test_a_bad_spec_is_refused_in_one_line(tree, says):
     with pytest.raises(InputError) as fault:
-        panformer.build(read(tree) if isinstance(tree, dict) else panformer.core.part.parse(panformer.Spec, tree, "spec"))
+        panformer.build(
+            read(tree) if isinstance(tree, dict) else panformer.core.part.parse(panformer.Spec, tree, "spec")
+        )
     line = str(fault.value)
     assert says in line, line
     assert "\n" not in line, line
@@ -112,7 +115,9 @@ def test_a_spec_survives_json_and_yaml():
 
 
 def test_expansion_is_pure_and_names_its_lenders():
-    stages = [{"pattern": [{"name": "a", "mixer": "attention"}, {"mixer": "attention", "reads": {"kv": "a"}}], "repeat": 2}]
+    stages = [
+        {"pattern": [{"name": "a", "mixer": "attention"}, {"mixer": "attention", "reads": {"kv": "a"}}], "repeat": 2}
+    ]
     placed = expand(read(change(schedule=stages)).schedule, 16)
     assert [p.reads for p in placed] == [{}, {"kv": 0}, {}, {"kv": 2}]
 
@@ -133,7 +138,7 @@ def test_presets_build_and_run(name):
 
     with torch.device("meta"):
         assert panformer.build(name).spec.name == name
-    tree = load_tree(locate(name))
+    tree = read_tree(locate(name))
     for stage in tree["schedule"]:
         stage["repeat"] = 1
     model = panformer.build(tree, seed=0)

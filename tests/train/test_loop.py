@@ -31,7 +31,9 @@ SPEC = {
 
 def text(documents=8):
     rng = torch.Generator().manual_seed(0)
-    inputs = [torch.randint(0, 20, (int(n),), generator=rng) for n in torch.randint(30, 60, (documents,), generator=rng)]
+    inputs = [
+        torch.randint(0, 20, (int(n),), generator=rng) for n in torch.randint(30, 60, (documents,), generator=rng)
+    ]
     return Examples(inputs, None, [f"document {i}" for i in range(documents)])
 
 
@@ -179,7 +181,9 @@ def test_weight_decay_spares_what_a_part_wants_left_alone():
 
     spec = {**SPEC, "schedule": [{"mixer": "mamba", "channel": {"use": "moe", "experts": 2, "bias": True}}]}
     model = panformer.build(spec, seed=0)
-    decayed = {id(p) for g in _optimizer(model, Train(decay=0.1)).param_groups if g["weight_decay"] for p in g["params"]}
+    decayed = {
+        id(p) for g in _optimizer(model, Train(decay=0.1)).param_groups if g["weight_decay"] for p in g["params"]
+    }
     layer = model.trunk.layers[0]
     assert id(layer.mixer.input.weight) in decayed
     spared = {"a_log": layer.mixer.a_log, "skip": layer.mixer.skip, "up_bias": layer.channel.up_bias}

@@ -53,7 +53,11 @@ def copy_gpt2(peer: Any, ours: Model) -> None:
         for name, weight, bias in pieces:
             put(f"{at}mixer.{name}.weight", weight)
             put(f"{at}mixer.{name}.bias", bias)
-        for name, conv in (("mixer.o", block.attn.c_proj), ("channel.up", block.mlp.c_fc), ("channel.down", block.mlp.c_proj)):
+        for name, conv in (
+            ("mixer.o", block.attn.c_proj),
+            ("channel.up", block.mlp.c_fc),
+            ("channel.down", block.mlp.c_proj),
+        ):
             put(f"{at}{name}.weight", conv.weight.T)
             put(f"{at}{name}.bias", conv.bias)
     put("trunk.final.weight", source.ln_f.weight)

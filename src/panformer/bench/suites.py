@@ -16,7 +16,9 @@ from .race import matmul_rate, race
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def encoder(rounds: int = 7, device: str = "cpu", layers: int = 12, batch: int = 4, length: int = 128) -> dict[str, Any]:
+def encoder(
+    rounds: int = 7, device: str = "cpu", layers: int = 12, batch: int = 4, length: int = 128
+) -> dict[str, Any]:
     """Forward pass of a BERT-base-size encoder over dense batches."""
     heads, width, vocab = 12, 768, 30522
     peer = peers.bert(layers, width, heads, vocab, 512)
@@ -89,7 +91,9 @@ def _causal(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), x[:, 1:].flatten())
 
 
-def _row(precision: str, times: Any, flops: float, dtype: torch.dtype, device: str, items: int, unit: str) -> dict[str, Any]:
+def _row(
+    precision: str, times: Any, flops: float, dtype: torch.dtype, device: str, items: int, unit: str
+) -> dict[str, Any]:
     limit = matmul_rate(dtype, device)
     ours, theirs = times["panformer"].median, times["transformers"].median
     return {
@@ -104,6 +108,7 @@ def _row(precision: str, times: Any, flops: float, dtype: torch.dtype, device: s
 
 
 def _preset(name: str) -> dict[str, Any]:
-    from ..core.spec import load_tree, locate
+    from ..core.spec import locate
+    from ..core.tree import read_tree
 
-    return load_tree(locate(name))
+    return read_tree(locate(name))

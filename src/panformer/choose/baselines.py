@@ -131,7 +131,11 @@ def _trees(data: Dataset) -> Iterator[Fitted]:
         features = _rarest_out(features)
     named = np.flatnonzero(features.arrays["named"]).tolist() if features.kind == "cells" else []
     classes = len(data.task.classes)
-    goal = {"objective": "multiclass", "num_class": classes} if classes > 2 else {"objective": "binary" if classes else "l2"}
+    goal = (
+        {"objective": "multiclass", "num_class": classes}
+        if classes > 2
+        else {"objective": "binary" if classes else "l2"}
+    )
     sets = [
         lightgbm.Dataset(feature.rows(features, part), _targets(part), categorical_feature=named, free_raw_data=False)
         for part in (train, data.valid)
@@ -161,7 +165,9 @@ def _few(data: Dataset, kind: str) -> tuple[Examples, str]:
         return train, ""
     rows = np.sort(np.random.default_rng(0).choice(len(train), most, replace=False)).tolist()
     assert train.targets is not None
-    picked = Examples([train.inputs[i] for i in rows], torch.stack([train.targets[i] for i in rows]), [train.source[i] for i in rows])
+    picked = Examples(
+        [train.inputs[i] for i in rows], torch.stack([train.targets[i] for i in rows]), [train.source[i] for i in rows]
+    )
     return picked, f", {most:,} of {len(train):,} training rows"
 
 
@@ -199,7 +205,10 @@ def _lines(data: Dataset) -> Iterator[Fitted]:
     moments, cross = (x - middle[1]).T @ (x - middle[1]) / len(x), (x - middle[1]).T @ (y - middle[0]) / len(x)
     for alpha in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
         weight = np.linalg.solve(moments + alpha * np.eye(len(moments)), cross)
-        yield Lines({"weight": weight, "bias": middle[0] - middle[1] @ weight}), f"lookback {past.shape[1]}, alpha {alpha:g}"
+        yield (
+            Lines({"weight": weight, "bias": middle[0] - middle[1] @ weight}),
+            f"lookback {past.shape[1]}, alpha {alpha:g}",
+        )
 
 
 def _ngram(data: Dataset) -> Iterator[Fitted]:

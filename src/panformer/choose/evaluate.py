@@ -43,8 +43,12 @@ def _dataset(saved: Saved, source: str, target: str | None) -> tuple[Dataset, st
     """The rows to measure, as the test split of a data set, and which rows they are."""
     same = source == saved.source.get("data") or source in BUILTIN
     if same or isinstance(saved.prepare.input, Window):
-        wishes = {n: saved.source.get(n) for n in WISHES if n != "target" or target is None} | ({"target": target} if target else {})
-        data = trial.opened(source, {**wishes, "seed": saved.source.get("seed") or 0, "task": saved.source.get("task") or "auto"})
+        wishes = {n: saved.source.get(n) for n in WISHES if n != "target" or target is None} | (
+            {"target": target} if target else {}
+        )
+        data = trial.opened(
+            source, {**wishes, "seed": saved.source.get("seed") or 0, "task": saved.source.get("task") or "auto"}
+        )
         if data.hash == saved.source.get("hash"):
             return replace(data, task=saved.task, facts=saved.facts), "test split of the training run"
         if isinstance(saved.prepare.input, Window):
@@ -65,9 +69,13 @@ def _windows(saved: Saved, data: Dataset) -> Dataset:
     given, other = saved.prepare.input, data.prepare.input
     assert isinstance(given, Window) and isinstance(other, Window)
     if other.channels != given.channels:
-        raise InputError(f"{data.name}: holds channels {', '.join(other.channels)}; the model reads {', '.join(given.channels)}")
+        raise InputError(
+            f"{data.name}: holds channels {', '.join(other.channels)}; the model reads {', '.join(given.channels)}"
+        )
     if (other.lookback, data.task.horizon) != (given.lookback, saved.task.horizon):
-        raise InputError(f"{data.name}: too short for a lookback of {given.lookback} and a horizon of {saved.task.horizon}")
+        raise InputError(
+            f"{data.name}: too short for a lookback of {given.lookback} and a horizon of {saved.task.horizon}"
+        )
 
     def rescale(x: Tensor) -> Tensor:
         units = x.double() * torch.tensor(other.std) + torch.tensor(other.mean)
@@ -120,5 +128,7 @@ def _target(saved: Saved, where: str, label: Any) -> Tensor:
     name = str(int(said)) if isinstance(said, int | float) and float(said).is_integer() else str(label)
     known = next((n for n in (name, str(label)) if n in output.labels), None)
     if known is None:
-        raise InputError(f"{where}: the label {label!r} is none of the model's classes ({', '.join(output.labels[:8])})")
+        raise InputError(
+            f"{where}: the label {label!r} is none of the model's classes ({', '.join(output.labels[:8])})"
+        )
     return output.target(known)

@@ -82,7 +82,9 @@ class Finals:
             return {**found, "curve": trial.curve(fit), "folder": where.name, "size_mb": size / 1e6, "seed": how.seed}
 
         body = self.store.once(f"final/{mixer}/{k}", "finalists", make)
-        self.say(f"finalist: {mixer}, seed {k + 1} of {self.options.seeds}: {self.data.task.measure} {body['valid']:.4f}")
+        self.say(
+            f"finalist: {mixer}, seed {k + 1} of {self.options.seeds}: {self.data.task.measure} {body['valid']:.4f}"
+        )
         return body
 
     def _run(self, valid: Quality, test: Quality) -> Entry:
@@ -92,14 +94,14 @@ class Finals:
 
     def _blocks(self, examples: int) -> list[np.ndarray]:
         """Single rows where rows are independent; stretches of windows for series and text."""
-        together = self.data.task.horizon if self.data.task.kind == "forecasting" else 8 if window(self.data.task) else 1
+        together = (
+            self.data.task.horizon if self.data.task.kind == "forecasting" else 8 if window(self.data.task) else 1
+        )
         return blocks_of(examples, max(together, -(-examples // BLOCKS)))
 
     def _counted(self, mixer: str, choice: trial.Choice) -> Entry:
         model = build(forms.spec(self.data.task, mixer, choice), seed=0)
-        counted = self.store.once(
-            f"count/{mixer}", "measuring", lambda: propose.costs(model, typical(self.data, 1))
-        )
+        counted = self.store.once(f"count/{mixer}", "measuring", lambda: propose.costs(model, typical(self.data, 1)))
         return {"parameters": int(counted["parameters"]), "mflop": counted["mflop"], "spec": model.spec.hash}
 
     # ---- measuring
@@ -118,7 +120,9 @@ class Finals:
         self.say(f"measuring peak memory of {len(weighed)} models")
         rows = typical(self.data, self.options.batch)
         where = [self.where(e) for e in weighed]
-        peaks = self.store.once("memory", "measuring", lambda: memory.peaks_mb(where, rows.x, rows.lengths, self.folder))
+        peaks = self.store.once(
+            "memory", "measuring", lambda: memory.peaks_mb(where, rows.x, rows.lengths, self.folder)
+        )
         for entry, peak in zip(weighed, peaks, strict=True):
             entry["memory_mb"] = peak
 

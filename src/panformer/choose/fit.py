@@ -22,7 +22,12 @@ from ..train.loop import Fit, Train, compute
 from . import forms, saved, trial
 from .propose import sample
 
-GOALS = {"classification": ("classify",), "regression": ("regress",), "forecasting": ("forecast",), "language": ("causal_lm",)}
+GOALS = {
+    "classification": ("classify",),
+    "regression": ("regress",),
+    "forecasting": ("forecast",),
+    "language": ("causal_lm",),
+}
 
 
 def fitted(tree: dict[str, Any], data: Dataset) -> Spec:
@@ -32,7 +37,10 @@ def fitted(tree: dict[str, Any], data: Dataset) -> Spec:
     task = data.task
     form = next(iter(forms.forms(task).values()))
     tree = {"embed": dict(form.embed), "head": dict(form.head), "objective": forms.objective(task), **tree}
-    tree = {**tree, **{n: v for n, v in (("head", dict(form.head)), ("objective", forms.objective(task))) if tree[n] is None}}
+    tree = {
+        **tree,
+        **{n: v for n, v in (("head", dict(form.head)), ("objective", forms.objective(task))) if tree[n] is None},
+    }
     spec = read(tree)
     if find("embeds", spec.embed.part.use()).reads != task.reads:
         raise InputError(f"embed: {spec.embed.part.use()!r} reads {spec.embed.part.reads}, the data holds {task.reads}")
@@ -41,11 +49,15 @@ def fitted(tree: dict[str, Any], data: Dataset) -> Spec:
     any_channels = getattr(spec.head, "pool", None) == "token"  # a head per token reads as many channels as there are
     _check("head", spec.head, _sizes(task) | ({"channels": 0} if any_channels else {}))
     if spec.objective.part.use() not in GOALS[task.kind]:
-        raise InputError(f"objective: {spec.objective.part.use()!r} does not fit {task.kind}; right is {GOALS[task.kind][0]!r}")
+        raise InputError(
+            f"objective: {spec.objective.part.use()!r} does not fit {task.kind}; right is {GOALS[task.kind][0]!r}"
+        )
     if task.kind == "language" and not spec.causal:
         raise InputError("causal: a language model must be causal; --set causal=true")
     model, rows = build(spec, seed=0), sample(data, 2)
-    compute(model, spec.objective.build(), rows, torch.Generator().manual_seed(0))  # shapes that do not fit are refused here
+    compute(
+        model, spec.objective.build(), rows, torch.Generator().manual_seed(0)
+    )  # shapes that do not fit are refused here
     return spec
 
 
@@ -67,13 +79,23 @@ def _check(slot: str, config: Config, sizes: dict[str, int]) -> None:
 
 
 def train(
-    tree: dict[str, Any], data: Dataset, wishes: dict[str, Any], how: Train, out: Path, resume: bool, say: Callable[[str, float], None]
+    tree: dict[str, Any],
+    data: Dataset,
+    wishes: dict[str, Any],
+    how: Train,
+    out: Path,
+    resume: bool,
+    say: Callable[[str, float], None],
 ) -> dict[str, Any]:
     """Train into `out`: checkpoint/ while it runs, then model/ and train.json. Returns what train.json holds."""
     spec = fitted(tree, data)
     work = out / "checkpoint"
     if resume != checkpoint.exists(work):
-        told = "holds no checkpoint to resume" if resume else "holds an earlier run; go on with --resume or give another --out"
+        told = (
+            "holds no checkpoint to resume"
+            if resume
+            else "holds an earlier run; go on with --resume or give another --out"
+        )
         raise InputError(f"{out}: {told}")
     if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists and is not empty; give another --out")
@@ -81,7 +103,10 @@ def train(
 
     def watch(done: Fit, how: Train) -> None:
         if done.checks and done.checks[-1][0] == done.steps:
-            say(f"step {done.steps} of {how.steps}: loss {done.losses[-1]:.4f}, validation {data.task.measure} {done.checks[-1][1]:.4f}", done.steps / how.steps)
+            say(
+                f"step {done.steps} of {how.steps}: loss {done.losses[-1]:.4f}, validation {data.task.measure} {done.checks[-1][1]:.4f}",
+                done.steps / how.steps,
+            )
 
     many = trial.rows_at_once(data)
     try:

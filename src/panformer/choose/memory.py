@@ -1,11 +1,14 @@
 """Peak memory of an answer: how far a fresh process grows from before the model is read until it has answered.
 
 `python -m panformer.choose.memory ROWS THREADS FOLDER...` prints megabytes, one line per folder. One process loads the
-libraries and forks for each model, so that what is counted is the model, its input and its work alone.
+libraries and forks for each model; each fork answers one row, gives its memory back, and only then counts: what is
+left is the model and its work.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import subprocess
@@ -25,25 +28,44 @@ def peaks_mb(folders: list[Path], x: Tensor, lengths: Tensor | None, scratch: Pa
     """MB that answering these rows takes with each model, every one measured in a process of its own."""
     rows = scratch / "rows.safetensors"
     save_file({"x": x.contiguous()} | ({} if lengths is None else {"lengths": lengths}), rows)
-    call = [sys.executable, "-m", "panformer.choose.memory", str(rows), str(torch.get_num_threads()), *map(str, folders)]
+    call = [
+        sys.executable,
+        "-m",
+        "panformer.choose.memory",
+        str(rows),
+        str(torch.get_num_threads()),
+        *map(str, folders),
+    ]
     done = subprocess.run(call, capture_output=True, text=True, timeout=300, check=False)
     rows.unlink()
     if done.returncode:
-        raise PanformerError(f"peak memory could not be measured: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        raise PanformerError(
+            f"peak memory could not be measured: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"
+        )
     return [float(json.loads(line)["mb"]) for line in done.stdout.splitlines()]
 
 
 def _measure(folder: str, rows: str) -> float:
     from .saved import read
 
-    torch.nn.functional.linear(torch.zeros(64, 64), torch.zeros(64, 64))  # threads and buffers of the library
-    before = _reset()
     given = load_file(rows)
-    model = read(folder).model
+    x, lengths = given["x"], given.get("lengths")
     with torch.inference_mode():
+        read(folder).model(x[:1], None if lengths is None else lengths[:1])  # loads what libraries load at first use
+        _give_back()
+        before = _reset()
+        model = read(folder).model
         for _ in range(CALLS):
-            model(given["x"], given.get("lengths"))
+            model(x, lengths)
     return max(0.0, (_peak() - before) / 1e6)
+
+
+def _give_back() -> None:
+    """Free memory goes back to the system, so that its reuse is counted."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _in_child(folder: str, rows: str) -> None:

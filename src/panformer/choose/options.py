@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..core.part import parse
 
 
-
 class Limits(BaseModel):
     """What a model may cost, at most: all of it is measured at `batch` rows."""
 

@@ -54,7 +54,9 @@ def decide(entries: list[Entry], options: Options, task: Task) -> dict[str, Any]
 def tested(entry: Entry, task: Task) -> Interval:
     """Mean test quality over seeds with its 95% interval, over seeds and test examples."""
     blocks = len(entry["runs"][0]["scores"]["weights"])
-    return over_both(_mean(entry), blocks, [r["test"] for r in entry["runs"]]).within(0, np.inf if task.lower_is_better else 1)
+    return over_both(_mean(entry), blocks, [r["test"] for r in entry["runs"]]).within(
+        0, np.inf if task.lower_is_better else 1
+    )
 
 
 def compared(a: Entry, b: Entry, sign: float) -> Interval:

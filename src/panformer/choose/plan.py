@@ -10,9 +10,9 @@ from .trial import LEAST, Pace
 
 SEARCH = 0.4  # of what is left after baselines and probes; the rest goes to the finalists
 FIRST = 0.35  # of the search goes to one trial of every mixer, in equal shares
-SHORTEST, LONGEST = 1.5, 20.0  # seconds of a trial
+SHORTEST, LONGEST = 1.0, 20.0  # seconds of a trial
 TRIALS = 8  # that a mixer of the second round gets at least
-MEASURING = (1.0, 12.0)  # seconds to set aside for measuring: per contender, and in all
+MEASURING = (1.0, 8.0)  # seconds to set aside for measuring: per contender, and in all
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ def search_plan(minutes: float, left: float, paces: Mapping[str, Pace]) -> tuple
     if count < min(2, len(order)):
         tried = order[: min(2, len(order))]
         more = max(least[m] for m in tried) * len(tried) / FIRST / SEARCH + reserve(2) - left
-        raise InputError(f"--minutes {minutes:g} is too little to try {len(tried)} mixers here; {minutes + more / 60 + 0.1:.1f} would do")
+        raise InputError(
+            f"--minutes {minutes:g} is too little to try {len(tried)} mixers here; {minutes + more / 60 + 0.1:.1f} would do"
+        )
     trial = min(LONGEST, FIRST * search / count)
     kept = max(1, min(count, int((1 - FIRST) * search / (TRIALS * trial))))
     short = {m: f"one trial takes {least[m]:.1f} s, over its equal share of the minutes" for m in order[count:]}
@@ -67,4 +69,3 @@ def finalists(left: float) -> int:
 def reserve(number: int) -> float:
     """Seconds kept back for measuring this many finalists, the baselines, and the report."""
     return MEASURING[0] * number + MEASURING[1]
-

@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.transforms import Bbox  # noqa: E402
 
 INK = "#010203"  # stands for the colour of the page's text until the SVG is written
 COLOURS = {"candidate": "#2f80d0", "baseline": "#d07a1f"}
@@ -31,13 +32,16 @@ def against(entries: Sequence[dict[str, Any]], front: Sequence[str], x: str, low
     def draw(ax: Axes) -> None:
         at = {e["name"]: e["latency"]["1"]["median"] if x == "latency" else e["size_mb"] for e in entries}
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         for e in entries:
             _bar(ax, at[e["name"]], e, vertical=True)
         best = _best_so_far(sorted((at[e["name"]], e["test"]["mean"]) for e in entries), lower)
         if len(best) > 1:
             ax.plot(*zip(*best, strict=True), color=INK, lw=1, ls="--", alpha=0.6, zorder=1)
         ax.margins(0.15, 0.1)
-        _label(ax, [(at[e["name"]], e["test"]["mean"], e["name"] + (" *" if e["name"] in front else "")) for e in entries])
+        _label(
+            ax, [(at[e["name"]], e["test"]["mean"], e["name"] + (" *" if e["name"] in front else "")) for e in entries]
+        )
         ax.set_xlabel(name)
         ax.set_ylabel(f"test {measure} ({'lower' if lower else 'higher'} is better)")
 
@@ -75,7 +79,14 @@ def curves(entries: Sequence[dict[str, Any]], measure: str) -> str:
 def _bar(ax: Axes, at: float, entry: dict[str, Any], vertical: bool) -> None:
     mean, low, high = (entry["test"][n] for n in ("mean", "low", "high"))
     away = None if low is None or high is None else [[mean - low], [high - mean]]
-    style = {"fmt": MARKS[entry["kind"]], "color": COLOURS[entry["kind"]], "ms": 6, "elinewidth": 1.3, "capsize": 3, "zorder": 2}
+    style = {
+        "fmt": MARKS[entry["kind"]],
+        "color": COLOURS[entry["kind"]],
+        "ms": 6,
+        "elinewidth": 1.3,
+        "capsize": 3,
+        "zorder": 2,
+    }
     ax.errorbar(*((at, mean) if vertical else (mean, at)), **{"yerr" if vertical else "xerr": away}, **style)
 
 
@@ -88,9 +99,10 @@ def _best_so_far(points: list[tuple[float, float]], lower: bool) -> list[tuple[f
 
 
 def _label(ax: Axes, points: list[tuple[float, float, str]]) -> None:
-    """Names beside their points, each at the first place around it where it covers no other name."""
+    """Names beside their points, each at the first place around it where it covers no other name or mark."""
     draw = ax.figure.canvas.get_renderer()
-    taken: list[Any] = []
+    ends = ax.transData.transform([(x, y) for x, y, _ in points])
+    taken: list[Any] = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in ends]  # the marks themselves
     for x, y, name in sorted(points, key=lambda p: -p[1]):
         text = ax.annotate(name, (x, y), xytext=OFFSETS[0], textcoords="offset points", fontsize=8.5)
         for dx, dy in OFFSETS:

@@ -87,5 +87,7 @@ def line(answer: dict[str, Any]) -> str:
         return f"{answer['source']}\t{answer['value']:.6g}"
     if "continuation" in answer:
         return f"{answer['source']}\t{answer['continuation']!r}"
-    steps = ["; ".join(f"{n} {v:.6g}" for n, v in zip(answer["channels"], row, strict=True)) for row in answer["values"]]
+    steps = [
+        "; ".join(f"{n} {v:.6g}" for n, v in zip(answer["channels"], row, strict=True)) for row in answer["values"]
+    ]
     return "\n".join(f"{answer['source']}\t+{i}\t{step}" for i, step in enumerate(steps, 1))

@@ -99,13 +99,18 @@ def _family(data: Dataset, name: str, limits: Limits, batch: int, excluded: dict
         space["heads"] = (2, 4)
     least = {n: v[0] for n, v in space.items()} | {"position": "none"}
     rows = sample(data, 2)
-    space["form"] = tuple(n for n in usable if _works(data, name, {**least, "form": n}, rows, excluded, f"{name} on {n}"))
+    space["form"] = tuple(
+        n for n in usable if _works(data, name, {**least, "form": n}, rows, excluded, f"{name} on {n}")
+    )
     if not space["form"]:
         raise InputError(excluded.pop(f"{name} on {next(iter(usable))}"))
     ordered = [n for n in space["form"] if every[n].ordered]
     places = forms.places(data.task, mixer.positions) if ordered else ["none"]
     tried = {p: {**least, "form": ordered[0], "position": p} for p in places[1:]}
-    space["position"] = ("none", *(p for p, c in tried.items() if _works(data, name, c, rows, excluded, f"{name} with {p}")))
+    space["position"] = (
+        "none",
+        *(p for p, c in tried.items() if _works(data, name, c, rows, excluded, f"{name} with {p}")),
+    )
     default = {
         **{n: v[min(1, len(v) - 1)] for n, v in space.items()},
         "form": space["form"][0], "dropout": 0.1 if small else 0.0, "rate": 3e-3,
@@ -122,7 +127,9 @@ def _family(data: Dataset, name: str, limits: Limits, batch: int, excluded: dict
     return Family(name, space, (5e-4, 1e-2), default, smallest)
 
 
-def _works(data: Dataset, name: str, choice: Mapping[str, Any], rows: Batch, excluded: dict[str, str], what: str) -> bool:
+def _works(
+    data: Dataset, name: str, choice: Mapping[str, Any], rows: Batch, excluded: dict[str, str], what: str
+) -> bool:
     """One training step of the smallest model on two rows; the reason goes to `excluded` where a part refuses."""
     try:
         model = build(forms.spec(data.task, name, choice), seed=0)
@@ -131,7 +138,12 @@ def _works(data: Dataset, name: str, choice: Mapping[str, Any], rows: Batch, exc
     except InputError as fault:
         excluded[what] = str(fault)
         return False
-    except (RuntimeError, ValueError, IndexError, NotImplementedError) as fault:  # a fault of the part: told, not hidden
+    except (
+        RuntimeError,
+        ValueError,
+        IndexError,
+        NotImplementedError,
+    ) as fault:  # a fault of the part: told, not hidden
         excluded[what] = f"failed on two rows: {type(fault).__name__}: {' '.join(str(fault).split())[:200]}"
         return False
     return True
@@ -160,7 +172,9 @@ def _check_training(model: Model, row: Batch, batch: int) -> None:
     """Refuse a mixer whose training step would not fit the memory, before it is tried."""
     need, have = costs(model, row)["training_mb"] * batch, MEMORY * _machine_mb()
     if need > have:
-        raise InputError(f"a training step of {batch} rows holds about {need:,.0f} MB, a quarter of the memory is {have:,.0f} MB")
+        raise InputError(
+            f"a training step of {batch} rows holds about {need:,.0f} MB, a quarter of the memory is {have:,.0f} MB"
+        )
 
 
 def _machine_mb() -> float:

@@ -46,7 +46,13 @@ def choose(options: Options, out: Path, resume: bool, say: Say) -> dict[str, Any
 
 
 def _stages(
-    options: Options, out: Path, store: Store, data: Dataset, facts: dict[str, Any], proposal: propose.Proposal, say: Say
+    options: Options,
+    out: Path,
+    store: Store,
+    data: Dataset,
+    facts: dict[str, Any],
+    proposal: propose.Proposal,
+    say: Say,
 ) -> dict[str, Any]:
     finals = Finals(data, options, store, out, say)
     threads = _threads(store, data, proposal)
@@ -55,7 +61,9 @@ def _stages(
         plain = [finals.baseline(name) for name in baselines.names(data)]
     search = Search(judged(data), proposal, options, store, say)
     found, excluded, plans = _search(search, options)
-    kept = store.once("plan/finals", "plan", lambda: vars(plan.final_plan(_left(store, options), len(found), options.seeds)))
+    kept = store.once(
+        "plan/finals", "plan", lambda: vars(plan.final_plan(_left(store, options), len(found), options.seeds))
+    )
     tried = finals.candidates(found, proposal.batch, plan.FinalPlan(**kept)) if found else []
     entries: list[Entry] = [*tried, *plain]
     finals.measure(entries)
@@ -134,7 +142,11 @@ def workspace(out: Path, resume: bool, options: Options, data: Dataset) -> Itera
     if resume and not old:
         raise InputError(f"{out}: holds no run to resume")
     if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        told = "holds an earlier run; go on with --resume or give another --out" if old else "exists and is not empty; give another --out"
+        told = (
+            "holds an earlier run; go on with --resume or give another --out"
+            if old
+            else "exists and is not empty; give another --out"
+        )
         raise InputError(f"{out}: {told}")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -153,7 +165,9 @@ def workspace(out: Path, resume: bool, options: Options, data: Dataset) -> Itera
 def _same_run(store: Store, out: Path, options: Options, data: Dataset) -> None:
     """A resumed run has the options and data of the first sitting."""
     asked = {"options": options.model_dump(mode="json"), "hash": data.hash}
-    run = store.once("run", "plan", lambda: {**asked, "machine": machine(), "versions": versions(), "split": split_names(data)})
+    run = store.once(
+        "run", "plan", lambda: {**asked, "machine": machine(), "versions": versions(), "split": split_names(data)}
+    )
     changed = [n for n, v in asked["options"].items() if run["options"].get(n) != v]
     if changed:
         raise InputError(f"{out}: was begun with other options: {', '.join(changed)}")

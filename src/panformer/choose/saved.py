@@ -57,7 +57,9 @@ def read(folder: str | Path) -> Saved:
     tree = io.read_json(folder / FILE)
     absent = [n for n in ("prepare", "task", "facts", "source") if n not in tree]
     if absent or tree.get("format") != io.FORMAT:
-        raise InputError(f"{folder}/{FILE}: not a preparation of this version (lacks {', '.join(absent) or 'its format'})")
+        raise InputError(
+            f"{folder}/{FILE}: not a preparation of this version (lacks {', '.join(absent) or 'its format'})"
+        )
     prepare = load_prepare(tree["prepare"])
     task = Task(**{n: tuple(v) if isinstance(v, list) else v for n, v in tree["task"].items()})
     return Saved(_answers(folder), prepare, task, tree["facts"], tree["source"])

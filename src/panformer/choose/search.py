@@ -83,7 +83,9 @@ class Search:
             cost["latency_ms"] = latency(lambda: model(rows.x, rows.lengths), 0.2).median
         return limits.says(cost)
 
-    def run(self, mixer: str, number: int, choice: Choice, seconds: float, judge: Callable[[int, float], None]) -> dict[str, Any]:
+    def run(
+        self, mixer: str, number: int, choice: Choice, seconds: float, judge: Callable[[int, float], None]
+    ) -> dict[str, Any]:
         """One finished trial: how it ended, its best value, and what it cost by its probed pace."""
         pace = self.first(mixer)[1] if number == 0 else self.pace(mixer, str(number), choice)
         return self.store.once(
@@ -91,9 +93,21 @@ class Search:
         )
 
     def _train(
-        self, mixer: str, number: int, choice: Choice, pace: Pace | str, seconds: float, judge: Callable[[int, float], None]
+        self,
+        mixer: str,
+        number: int,
+        choice: Choice,
+        pace: Pace | str,
+        seconds: float,
+        judge: Callable[[int, float], None],
     ) -> dict[str, Any]:
-        body: dict[str, Any] = {"mixer": mixer, "choice": dict(choice), "checks": [], "planned": REFUSED, "state": "refused"}
+        body: dict[str, Any] = {
+            "mixer": mixer,
+            "choice": dict(choice),
+            "checks": [],
+            "planned": REFUSED,
+            "state": "refused",
+        }
         if isinstance(pace, str):
             return {**body, "why": pace}
         body["pace"] = asdict(pace)
@@ -202,4 +216,3 @@ def _judge(asked: Any, check: int, value: float) -> None:
     asked.report(value, check)
     if check < trial.CHECKS and asked.should_prune():
         raise Pruned
-

@@ -23,7 +23,9 @@ def lines(facts: dict[str, Any]) -> list[str]:
     split = facts["split"] or {}
     told = [f"{facts['name']}: {facts['task']}, scored by {facts['measure']}; {facts['inputs']}"]
     told += [f"  {line}" for line in facts["why"]]
-    told.append(f"  split {split.get('train')} / {split.get('valid')} / {split.get('test')} (train / valid / test): {split.get('rule')}")
+    told.append(
+        f"  split {split.get('train')} / {split.get('valid')} / {split.get('test')} (train / valid / test): {split.get('rule')}"
+    )
     if facts["classes"]:
         told.append("  classes: " + ", ".join(f"{name} ({n:,})" for name, n in list(facts["classes"].items())[:20]))
     if facts["lengths"]:

@@ -90,12 +90,22 @@ class Bench:
         if one.task is not None:
             task = registry.task(merge(one.task, one.change.task))
             lower, resolution = task.lower_is_better, task.resolution
-        arms = {"candidate": (one.change, range(n)), "control": (one.control, range(n)), "null": (one.control, range(n, 2 * n))}
+        arms = {
+            "candidate": (one.change, range(n)),
+            "control": (one.control, range(n)),
+            "null": (one.control, range(n, 2 * n)),
+        }
         if one.floor is not None:
             arms["floor"] = (one.floor, range(n))
         found = {name: self._values(name, one, change, seeds) for name, (change, seeds) in arms.items()}
         return judges.beats(
-            found["candidate"], found["control"], found["null"], one.expect.margin, lower, resolution, found.get("floor")
+            found["candidate"],
+            found["control"],
+            found["null"],
+            one.expect.margin,
+            lower,
+            resolution,
+            found.get("floor"),
         )
 
     def _values(self, arm: str, one: Any, change: schema.Change, seeds: Sequence[int]) -> list[float]:
@@ -145,7 +155,11 @@ class Bench:
         return [registry.task({**tree, "test": n}).measure(done.model, seed) for n in one.lengths]
 
     def _costs(self, one: schema.Costs) -> judges.Outcome:
-        specs = [self._spec("candidate", one.change), self._spec("control", one.control), self._spec("control", one.control)]
+        specs = [
+            self._spec("candidate", one.change),
+            self._spec("control", one.control),
+            self._spec("control", one.control),
+        ]
         meters = [meter(one.cost, spec, one.length, one.batch) for spec in specs]
         turns = [[m() for m in meters] for _ in range(one.expect.repeats if one.cost in TIMED else 1)]
         ours, theirs, again = (list(side) for side in zip(*turns, strict=True))

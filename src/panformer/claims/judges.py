@@ -121,7 +121,9 @@ def beats(
     edge = max(margin, 0.0)
     for turned in (null, [-x for x in null]):
         if decided == v.UPHELD and v.clears(v.interval(turned, resolution), edge) == v.UPHELD:
-            return Outcome(v.INCONCLUSIVE, f"{reason}; A against A wins as well, so the win proves nothing", numbers, found)
+            return Outcome(
+                v.INCONCLUSIVE, f"{reason}; A against A wins as well, so the win proves nothing", numbers, found
+            )
     if floor is not None:
         numbers["floor"] = list(floor)
         low = [sign * (a - b) for a, b in zip(floor, control, strict=True)]
@@ -192,7 +194,9 @@ def holds(values: Sequence[float], bound: schema.Range, control: Sequence[float]
     if control is not None:
         numbers["control"] = list(control)
         if decided == v.UPHELD and v.all_in(control, bound) != v.NOT_UPHELD:
-            return Outcome(v.INCONCLUSIVE, f"{reason}; the control lies there too, so the check cannot tell", numbers, found)
+            return Outcome(
+                v.INCONCLUSIVE, f"{reason}; the control lies there too, so the check cannot tell", numbers, found
+            )
     return Outcome(decided, reason, numbers, found)
 
 

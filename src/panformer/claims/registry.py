@@ -21,7 +21,9 @@ def task(tree: Mapping[str, Any]) -> Task:
         raise unknown("task", str(use), known)
     module = importlib.import_module(f"{__package__}.tasks.{use}")
     own = [
-        c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Task) and c.__module__ == module.__name__
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Task) and c.__module__ == module.__name__
     ]
     if len(own) != 1:
         raise TypeError(f"claims/tasks/{use}.py must define exactly one task, has {len(own)}")

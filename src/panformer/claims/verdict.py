@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import require
-from ..measure.statistics import LEVEL, RESAMPLES, Interval, over_seeds
+from ..measure.statistics import LEVEL, RESAMPLES, Interval
 
 Bound = tuple[float | None, float | None]  # an open side is None
 UPHELD, NOT_UPHELD, INCONCLUSIVE = "upheld", "not upheld", "inconclusive"
@@ -26,17 +27,27 @@ def interval(samples: Sequence[float], resolution: float = 0.0) -> Interval:
     `resolution` is the smallest step the measure can take (1 over the number of answers): the interval
     never claims to be finer, so three equal differences of one answer are not a certainty.
     """
-    found = over_seeds(samples)
     x = np.asarray(samples, dtype=np.float64)
-    if len(x) >= 3 and np.ptp(x) > 0:
+    if x.ndim != 1 or len(x) == 0 or not np.isfinite(x).all():
+        raise ValueError(f"an interval needs finite numbers, got {samples!r}")
+    mean = float(x.mean())
+    if len(x) == 1:
+        return Interval(-math.inf, mean, math.inf)
+    ends = [mean - resolution, mean + resolution]
+    if np.ptp(x) > 0:
         stats = require("scipy.stats", "choose")
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            boot = stats.bootstrap((x,), np.mean, confidence_level=LEVEL, n_resamples=RESAMPLES, method="BCa", rng=0)
-        low, high = (float(side) for side in boot.confidence_interval)
-        if math.isfinite(low) and math.isfinite(high):  # BCa is undefined for some small samples
-            found = found.hull(Interval(low, found.mean, high))
-    return found.hull(Interval(found.mean - resolution, found.mean, found.mean + resolution))
+        ends += [float(e) for e in stats.ttest_1samp(x, 0.0).confidence_interval(LEVEL)]
+        if len(x) >= 3:
+            ends += [e for e in _bootstrap(stats, x) if math.isfinite(e)]  # BCa is undefined for some small samples
+    return Interval(min(ends), mean, max(ends))
+
+
+def _bootstrap(stats: Any, x: np.ndarray) -> tuple[float, float]:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = stats.bootstrap((x,), np.mean, confidence_level=LEVEL, n_resamples=RESAMPLES, method="BCa", rng=0)
+    low, high = found.confidence_interval
+    return float(low), float(high)
 
 
 def clears(found: Interval, margin: float) -> str:

@@ -14,6 +14,7 @@ Lookback = Annotated[int | None, typer.Option(help="Forecasting: steps back.")]
 Season = Annotated[int | None, typer.Option(help="Forecasting: the period of the naive forecast.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a stopped run in the same folder.")]
+NEEDS = ("scipy", "sklearn", "lightgbm", "optuna", "matplotlib", "jinja2")
 DATA = "A built-in set (digits, spoken-digits, weather, electricity, stdlib-code ...) or your file or folder."
 
 
@@ -41,6 +42,10 @@ def choose(
 
     Example: panformer choose digits --minutes 3 --out runs/digits
     """
+    from ..core.errors import require
+
+    for module in NEEDS:
+        require(module, "choose")
     from ..choose import report
     from ..choose.options import options
     from ..choose.progress import Progress
@@ -66,7 +71,9 @@ def _names(given: str) -> tuple[str, ...]:
 
 def predict(
     model: Annotated[str, typer.Argument(help="A model folder, such as runs/digits/best.")],
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="A file or folder as in training, without the target.")],
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="A file or folder as in training, without the target.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Write the answers to this file instead.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -108,21 +115,29 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(found))
         return
-    typer.echo(f"{found['measure']} {found['value']:.6g} on {found['rows']:,} rows ({found['split']} of {found['data']})")
+    typer.echo(
+        f"{found['measure']} {found['value']:.6g} on {found['rows']:,} rows ({found['split']} of {found['data']})"
+    )
     for name, value in found["further"].items():
         typer.echo(f"  {name}: {flat(value)}")
 
 
 def train(
-    spec: Annotated[str, typer.Argument(help="A preset name, or a .yaml or .json file; head and objective may be left to the data.")],
+    spec: Annotated[
+        str, typer.Argument(help="A preset name, or a .yaml or .json file; head and objective may be left to the data.")
+    ],
     data: Annotated[str, typer.Argument(help=DATA)],
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/SPEC-NAME")] = None,
     steps: Annotated[int, typer.Option(help="Training steps.", min=1)] = 1000,
-    minutes: Annotated[float | None, typer.Option(help="Stop after this much training time, if steps do not end it.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after this much training time, if steps do not end it.")
+    ] = None,
     rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
     batch: Annotated[int, typer.Option(help="Rows of a step.", min=1)] = 32,
     seed: Annotated[int, typer.Option(help="Decides split, weights and order.", min=0)] = 0,
-    change: Annotated[list[str] | None, typer.Option("--set", help="Change one key of the spec: --set width=128")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one key of the spec: --set width=128")
+    ] = None,
     resume: Resume = False,
     target: Target = None,
     task: TaskName = "auto",
@@ -141,11 +156,12 @@ def train(
     from ..choose.fit import train as run
     from ..choose.progress import Progress
     from ..core.part import parse
-    from ..core.spec import load_tree, locate
+    from ..core.tree import read_tree
+    from ..core.spec import locate
     from ..train.loop import Train
     from .spec import set_key
 
-    tree = load_tree(locate(spec))
+    tree = read_tree(locate(spec))
     for item in change or []:
         set_key(tree, item)
     how = parse(Train, {"steps": steps, "minutes": minutes, "rate": rate, "batch": batch, "seed": seed}, "train")
@@ -156,4 +172,6 @@ def train(
     if as_json:
         typer.echo(json.dumps(told))
     else:
-        typer.echo(f"test {told['measure']} {told['test']:.6g}, validation {told['valid']:.6g} after {told['steps']} steps; model: {folder / 'model'}")
+        typer.echo(
+            f"test {told['measure']} {told['test']:.6g}, validation {told['valid']:.6g} after {told['steps']} steps; model: {folder / 'model'}"
+        )

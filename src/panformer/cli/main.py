@@ -77,7 +77,9 @@ def main(args: list[str] | None = None) -> Any:
         if isinstance(fault, PanformerError):
             _say(str(fault))
             sys.exit(fault.exit_code)
-        _say(f"{type(fault).__name__}: {' '.join(str(fault).split())[:500]} (a fault of panformer; --debug shows where)")
+        _say(
+            f"{type(fault).__name__}: {' '.join(str(fault).split())[:500]} (a fault of panformer; --debug shows where)"
+        )
         sys.exit(1)
 
 
@@ -95,5 +97,3 @@ def _usage(fault: Any) -> str:
 
 def _say(line: str) -> None:
     print(f"error: {line}", file=sys.stderr)
-
-

@@ -126,7 +126,9 @@ def _chosen(slugs: list[str], family: str | None, among: tuple[Row, ...]) -> lis
     rows = [catalogue.find(slug, among) for slug in slugs]
     for row in rows:
         if row.entry is None:
-            raise InputError(row.fault or f"{row.slug} is planned: nothing to run yet; see: panformer papers --status built")
+            raise InputError(
+                row.fault or f"{row.slug} is planned: nothing to run yet; see: panformer papers --status built"
+            )
     return rows
 
 
@@ -162,7 +164,9 @@ def _page(row: Row) -> None:
 
     say = Console(highlight=False).print
     say(f"[bold]{escape(row.title)}[/bold]")
-    say(f"id {row.id} · {row.slug} · {row.family} · {row.area} · {row.modality} · {row.status} {_coloured(row.verdict)}")
+    say(
+        f"id {row.id} · {row.slug} · {row.family} · {row.area} · {row.modality} · {row.status} {_coloured(row.verdict)}"
+    )
     if row.fault:
         say(f"[red]broken entry[/red] {escape(row.fault)}")
     claim = row.entry.claim if row.entry else row.claim
@@ -179,7 +183,9 @@ def _page(row: Row) -> None:
         say(f"  {i + 1}. {one.judge}  {escape(one.about)}\n     {result}")
     if row.evidence:
         e = row.evidence
-        say(f"\n{e['date']} · {e['machine']['cpu']}, {e['machine']['threads']} threads · torch {e['versions']['torch']}")
+        say(
+            f"\n{e['date']} · {e['machine']['cpu']}, {e['machine']['threads']} threads · torch {e['versions']['torch']}"
+        )
     else:
         say(f"\nrun it: panformer check {row.slug}")
 

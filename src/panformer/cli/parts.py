@@ -23,7 +23,12 @@ def parts(
     for name in [family] if family else FAMILIES:
         for use in known(name):
             cls = find(name, use)
-            row: dict[str, Any] = {"family": name, "use": use, "what": (cls.__doc__ or "").strip().splitlines()[0], "paper": cls.paper}
+            row: dict[str, Any] = {
+                "family": name,
+                "use": use,
+                "what": (cls.__doc__ or "").strip().splitlines()[0],
+                "paper": cls.paper,
+            }
             if issubclass(cls, Mixer):
                 row["streams"] = cls.streams
             rows.append({**row, "options": sorted(cls.Config.model_fields)})

@@ -21,7 +21,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Change one key: --
 def show(
     spec: Source,
     change: Set = None,
-    length: Annotated[int, typer.Option(help="Length the cost is given for.", min=1)] = 128,
+    length: Annotated[int | None, typer.Option(help="Length the cost is given for; default: 128.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """Print a spec resolved, layer by layer, with its cost.
@@ -33,13 +33,18 @@ def show(
     from ..model.build import build
 
     read = resolve(_read(spec, change))
+    length = length or min(128, getattr(read.embed, "length", 128))
     cost = of_model(build(read, seed=0), length)
     if as_json:
-        typer.echo(json.dumps({"hash": read.hash, "spec": read.dump(), "length": length, "cost": cost.dump()}, indent=2))
+        typer.echo(
+            json.dumps({"hash": read.hash, "spec": read.dump(), "length": length, "cost": cost.dump()}, indent=2)
+        )
         return
     typer.echo(yaml.safe_dump(read.dump(), sort_keys=False, width=110).rstrip())
     typer.echo(f"\n# {read.hash} · {len(read.layers)} layers · {cost.parameters:,} parameters")
-    typer.echo(f"# at length {length}: {cost.flops / 1e6:,.1f} MFLOP, {cost.peak / 2**20:,.1f} MiB of activations at once")
+    typer.echo(
+        f"# at length {length}: {cost.flops / 1e6:,.1f} MFLOP, {cost.peak / 2**20:,.1f} MiB of activations at once"
+    )
     for i, placed in enumerate(read.layers):
         parts = [getattr(placed.layer, n) for n in ("mixer", "cross", "channel")]
         names = " + ".join(p.part.use() for p in parts if p is not None)
@@ -88,9 +93,10 @@ def presets() -> None:
 
 
 def _read(source: str, change: list[str] | None) -> Any:
-    from ..core.spec import load_tree, locate, read
+    from ..core.spec import locate, read
+    from ..core.tree import read_tree
 
-    tree = load_tree(locate(source))
+    tree = read_tree(locate(source))
     for item in change or []:
         set_key(tree, item)
     return read(tree)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,7 @@ class Channel(Part):
     """Works on each token alone: (B, T, D) -> (B, T, D). Built with (config, width)."""
 
     family = "channels"
+    couples: Literal["batch", "sequence"] | None = None  # what else one token's answer depends on
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         raise NotImplementedError
@@ -122,6 +123,7 @@ class Embed(Part):
 
     family = "embeds"
     reads: ClassVar[str]
+    couples: Literal["batch", "sequence"] | None = None  # what else one token's vector depends on
 
     def forward(self, raw: Tensor, at: Layout | None = None) -> tuple[Tensor, Layout]:
         raise NotImplementedError
@@ -146,7 +148,9 @@ class Head(Part):
 
     family = "heads"
     ties: bool = False  # whether this instance shares the embedding table
-    in_units: ClassVar[bool] = False  # whether its answer is in the units of the input, which an embed may have rescaled
+    in_units: ClassVar[bool] = (
+        False  # whether its answer is in the units of the input, which an embed may have rescaled
+    )
 
     def forward(self, x: Tensor, at: Layout, tied: Tensor | None = None) -> Tensor:
         raise NotImplementedError

@@ -95,7 +95,9 @@ def config(family: str, node: str | Mapping[str, Any] | Config) -> Config:
     if isinstance(node, str):
         node = {"use": node}
     if not isinstance(node, Mapping) or not isinstance(node.get("use"), str):
-        raise InputError(f"{family}: expected a name or {{use: NAME, ...}}, got {node!r}; known: {', '.join(known(family))}")
+        raise InputError(
+            f"{family}: expected a name or {{use: NAME, ...}}, got {node!r}; known: {', '.join(known(family))}"
+        )
     cls = find(family, node["use"])
     return parse(cls.Config, {k: v for k, v in node.items() if k != "use"}, f"{family}/{node['use']}")
 
@@ -151,7 +153,9 @@ class Slot:
             serialization=core_schema.plain_serializer_function_ser_schema(lambda c: None if c is None else c.dump()),
         )
 
-    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
         names = known(self.family)
         node = {"type": "object", "required": ["use"], "properties": {"use": {"enum": names}}}
         return {"description": f"a part of {self.family}/", "anyOf": [{"enum": names}, node, {"type": "null"}]}

@@ -129,6 +129,7 @@ class Prefix(Mask):
     size: int
 
     def keep(self, q, k):
+        along(k)
         return (k.pos[:, None, None, :, 0] < self.size).expand(-1, 1, q.length, -1)
 
 
@@ -166,9 +167,16 @@ class Slope(Score):
 
 def distance(q: Layout, k: Layout) -> Tensor:
     """(B|1, 1, T, S) int64: query position minus key position. Tokens on a lattice have no one distance."""
-    if q.pos.shape[-1] != 1:
-        raise InputError(f"this score counts along one axis, but tokens have {q.pos.shape[-1]} coordinates; try rope or learned")
+    along(q)
     return q.pos[:, None, :, None, 0] - k.pos[:, None, None, :, 0]
+
+
+def along(at: Layout) -> None:
+    """Refuse tokens on a lattice, where before and after mean nothing."""
+    if at.pos.shape[-1] != 1:
+        raise InputError(
+            f"this score counts along one axis, but tokens have {at.pos.shape[-1]} coordinates; try rope or learned"
+        )
 
 
 def split(score: Score | None) -> tuple[Mask | None, tuple[Score, ...]]:
@@ -185,3 +193,10 @@ def split(score: Score | None) -> tuple[Mask | None, tuple[Score, ...]]:
 
 def _terms(score: Score) -> tuple[Score, ...]:
     return score.terms if isinstance(score, Sum) else (score,)
+
+
+def conjuncts(mask: Mask | None) -> list[Mask]:
+    """The masks that `&` joined."""
+    if mask is None:
+        return []
+    return conjuncts(mask.a) + conjuncts(mask.b) if isinstance(mask, Both) else [mask]

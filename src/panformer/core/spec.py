@@ -6,20 +6,16 @@ combinations that would be ignored. Two specs that resolve alike are the same mo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import InputError, unknown
 from .part import Config, Slot, digest, parse
 from .schedule import Layer, Placed, Stage, expand
-
-MAX_BYTES = 1_000_000
-
+from .tree import read_tree
 
 class Spec(BaseModel):
     """A model: embed -> layers -> final norm -> head; with `encoder`, its output is the layers' memory."""
@@ -36,7 +32,9 @@ class Spec(BaseModel):
     norm: Annotated[Config, Slot("norms")] = Field("layer", validate_default=True)
     residual: Annotated[Config, Slot("residuals")] = Field("pre", validate_default=True)
     schedule: tuple[Stage, ...] = Field(min_length=1)
-    final: Annotated[Config | None, Slot("norms")] = Field(None, description="default: the norm, where residuals need it")
+    final: Annotated[Config | None, Slot("norms")] = Field(
+        None, description="default: the norm, where residuals need it"
+    )
     encoder: Spec | None = None
     head: Annotated[Config | None, Slot("heads")] = None
     objective: Annotated[Config | None, Slot("objectives")] = None
@@ -62,7 +60,7 @@ def read(source: str | Path | Mapping[str, Any] | Spec) -> Spec:
         return source
     if isinstance(source, Mapping):
         return parse(Spec, dict(source), "spec")
-    return parse(Spec, load_tree(locate(source)), str(source))
+    return parse(Spec, read_tree(locate(source)), str(source))
 
 
 def locate(source: str | Path) -> Path:
@@ -76,41 +74,6 @@ def locate(source: str | Path) -> Path:
     if str(source) not in presets:
         raise unknown("spec or preset", str(source), presets)
     return presets[str(source)]
-
-
-def load_tree(path: Path) -> Any:
-    """YAML or JSON from a file of at most 1 MB; duplicate keys, aliases and tags are refused."""
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES} bytes, which no spec needs")
-    try:
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else yaml.load(text, _Strict)
-    except UnicodeDecodeError as fault:
-        raise InputError(f"{path}: not UTF-8 text (byte {fault.start})") from None
-    except (yaml.YAMLError, json.JSONDecodeError, ValueError, RecursionError) as fault:
-        raise InputError(f"{path}: {' '.join(str(fault).split()) or 'nested too deep'}") from None
-
-
-class _Strict(yaml.SafeLoader):
-    """Safe YAML without aliases and without silently dropped duplicate keys."""
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"alias at line {self.peek_event().start_mark.line + 1}: write the value out")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node, deep=False):
-        _once([(self.construct_object(key, deep=True), None) for key, _ in node.value])
-        return super().construct_mapping(node, deep)
-
-
-def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    tree: dict[Any, Any] = {}
-    for key, value in pairs:
-        if key in tree:
-            raise ValueError(f"key {key!r} is given twice")
-        tree[key] = value
-    return tree
 
 
 # ---- resolution
@@ -186,4 +149,3 @@ def _positioned(mixer: Config, own: Config | None, common: Config | None, used: 
             f"(kind {chosen.part.kind}); kinds it takes: {kinds}"
         )
     return mixer
-

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SHORT = 4096  # the largest dimension of an input that is tried for real at first
-ROOM = 1 << 30  # bytes alive at once,
+ROOM = 1 << 28  # bytes alive at once,
 WORK = 2e10  # and operations, after which a call without memory is better,
 WORTH = 5e7  # unless it would have to take more calls: one takes as long as this many operations for real
 CALLS = 20_000  # calls without memory after which a real run is better

@@ -54,7 +54,12 @@ class Scores:
 
     def tree(self) -> dict[str, Any]:
         """As JSON; `Scores.read` takes it back."""
-        return {"sums": self.sums.tolist(), "weights": self.weights.tolist(), "scale": self.scale.tolist(), "root": self.root}
+        return {
+            "sums": self.sums.tolist(),
+            "weights": self.weights.tolist(),
+            "scale": self.scale.tolist(),
+            "root": self.root,
+        }
 
     @classmethod
     def read(cls, tree: Mapping[str, Any]) -> Scores:
@@ -146,7 +151,9 @@ def _further(scores: Scores, parts: Mapping[str, np.ndarray], data: Dataset) -> 
             "recall of each class": recall,
             "balanced accuracy": float(np.mean(list(recall.values()))),
             "log loss": float(parts["nats"].mean()),
-            "most confused": [f"{task.classes[a]} taken for {task.classes[b]}: {n}" for n, a, b in sorted(mixed)[:-6:-1]],
+            "most confused": [
+                f"{task.classes[a]} taken for {task.classes[b]}: {n}" for n, a, b in sorted(mixed)[:-6:-1]
+            ],
         }
     if kind == "regression":
         spread = ((parts["true"] - parts["true"].mean()) ** 2).sum()

@@ -56,7 +56,10 @@ def over_both(statistic: Statistic, blocks: int, values: Sequence[float], seed: 
     if n < 2 or blocks < 2:
         return over_blocks(statistic, blocks, seed)
     stats = require("scipy.stats", "choose")
-    of_rows, of_seeds = float(_bootstrap(statistic, blocks, seed).standard_error) ** 2, float(np.var(values, ddof=1)) / n
+    of_rows, of_seeds = (
+        float(_bootstrap(statistic, blocks, seed).standard_error) ** 2,
+        float(np.var(values, ddof=1)) / n,
+    )
     mean, both = float(statistic(np.arange(blocks))), of_rows + of_seeds
     if both == 0:
         return Interval(mean, mean, mean)

@@ -156,6 +156,8 @@ class Model(nn.Module):
             for mixer in [m for m in (layer.mixer, layer.cross) if m is not None]:
                 missing = set(mixer.needs) - given
                 if missing:
-                    raise InputError(f"layer {i}: mixer {mixer.use()} needs {sorted(missing)}; give the spec an encoder")
+                    raise InputError(
+                        f"layer {i}: mixer {mixer.use()} needs {sorted(missing)}; give the spec an encoder"
+                    )
         if self.head is not None and self.head.ties and not hasattr(self.embed, "table"):
             raise InputError(f"head {self.head.use()!r} shares the token table, embed {self.embed.use()!r} has none")

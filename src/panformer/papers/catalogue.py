@@ -156,7 +156,11 @@ def search(query: str, among: tuple[Row, ...]) -> tuple[Row, ...]:
 
 
 def select(
-    among: tuple[Row, ...], query: str = "", family: str | None = None, area: str | None = None, status: str | None = None
+    among: tuple[Row, ...],
+    query: str = "",
+    family: str | None = None,
+    area: str | None = None,
+    status: str | None = None,
 ) -> tuple[Row, ...]:
     """Rows that match all that is given; an unknown family, area or status is refused with the known ones."""
     if family is not None:

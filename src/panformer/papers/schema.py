@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..core.errors import InputError, unknown
+from ..core.tree import read_shipped
 
 Range = tuple[float | None, float | None]  # null leaves a side open
 Tree = dict[str, Any]
@@ -178,7 +178,8 @@ class Listed(_Check):
 Check = Annotated[Equal | Parity | Beats | Scales | Costs | Holds | Listed, Field(discriminator="judge")]
 
 _JUDGES: dict[str, type[_Check]] = {
-    get_args(cls.model_fields["judge"].annotation)[0]: cls for cls in (Equal, Parity, Beats, Scales, Costs, Holds, Listed)
+    get_args(cls.model_fields["judge"].annotation)[0]: cls
+    for cls in (Equal, Parity, Beats, Scales, Costs, Holds, Listed)
 }
 
 
@@ -215,11 +216,7 @@ def fingerprint(tree: Any) -> str:
 
 def read(path: Path) -> Paper:
     """The entry in a YAML file, or one line that names the file and the key."""
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Once)
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
-        raise InputError(f"{path.name}: {' '.join(str(fault).split())}") from None
-    return parse(tree, path.name)
+    return parse(read_shipped(path), path.name)
 
 
 def parse(tree: Any, where: str) -> Paper:
@@ -258,15 +255,3 @@ def _follow(path: list[str]) -> tuple[list[str], list[str]]:
         cls = next((c for c in (inner, *get_args(inner)) if isinstance(c, type) and issubclass(c, BaseModel)), cls)
     return [field.alias or name for name, field in cls.model_fields.items()], keys
 
-
-class _Once(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Fast safe YAML that refuses a key given twice."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            name = self.construct_object(key, deep=True)
-            if name in seen:
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: key {name!r} is given twice")
-            seen.add(name)
-        return super().construct_mapping(node, deep)

@@ -16,7 +16,9 @@ from ...ops import backend
 Pair = tuple[Tensor, Tensor]
 
 
-def forms(seed: int, mixer: Mapping[str, Any], width: int = 16, pieces: Sequence[int] = (3, 1, 7, 2), keep: bool = True) -> Pair:
+def forms(
+    seed: int, mixer: Mapping[str, Any], width: int = 16, pieces: Sequence[int] = (3, 1, 7, 2), keep: bool = True
+) -> Pair:
     """A causal mixer read in pieces of these sizes, each after the state of the last; and read at once.
 
     `keep: false` starts every piece afresh, which must not be equal.

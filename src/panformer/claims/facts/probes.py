@@ -13,7 +13,9 @@ from .. import registry, run
 from ..arms import spec_of
 
 
-def position_error(seed: int, model: Mapping[str, Any], form: str, steps: int, length: int = 64, layer: int = -1) -> float:
+def position_error(
+    seed: int, model: Mapping[str, Any], form: str, steps: int, length: int = 64, layer: int = -1
+) -> float:
     """Error of a probe that reads a token's position from a layer's output, over the error of a constant guess.
 
     The model is first trained on text as `form` says (causal or masked). The probe, one hidden layer, is fitted on

@@ -15,7 +15,14 @@ from ..tasks._base import Feed
 
 
 def accuracy(
-    seed: int, model: Mapping[str, Any], pretrain: str, steps: int, tune: int, examples: int = 96, classes: int = 6, length: int = 96
+    seed: int,
+    model: Mapping[str, Any],
+    pretrain: str,
+    steps: int,
+    tune: int,
+    examples: int = 96,
+    classes: int = 6,
+    length: int = 96,
 ) -> float:
     """Which package is this code from, after fine-tuning on `examples` labels: share of right answers.
 
@@ -28,7 +35,9 @@ def accuracy(
     tuned = run.build(spec, seed=seed)
     if pretrain != "none":
         text = registry.task({"use": "text", "form": pretrain, "source": "code", "length": length})
-        done = run.train_once(spec_of(merge(model, {"head": None}), change, text.ends()), text, seed, Train(steps=steps))
+        done = run.train_once(
+            spec_of(merge(model, {"head": None}), change, text.ends()), text, seed, Train(steps=steps)
+        )
         kept = {n: t for n, t in done.model.state_dict().items() if not n.startswith("head.")}
         missing = tuned.load_state_dict(kept, strict=False)
         assert not missing.unexpected_keys and all(n.startswith("head.") for n in missing.missing_keys)

@@ -64,8 +64,12 @@ def fnet(seed: int) -> Pair:
         use_tpu_fourier_optimizations=False,
     )  # fmt: skip
     peer = _peer(t.FNetForMaskedLM(c), seed)
-    ours = _encoder("fourier", {"use": "mlp", "hidden": 32, "activation": "gelu_tanh"}, "gelu_tanh", types=4, size=WIDTH)
-    own: Rules = ((r"trunk\.layers\.(\d+)\.residual\.norms\.0\.(\w+)", r"fnet.encoder.layer.\1.fourier.output.LayerNorm.\2"),)
+    ours = _encoder(
+        "fourier", {"use": "mlp", "hidden": 32, "activation": "gelu_tanh"}, "gelu_tanh", types=4, size=WIDTH
+    )
+    own: Rules = (
+        (r"trunk\.layers\.(\d+)\.residual\.norms\.0\.(\w+)", r"fnet.encoder.layer.\1.fourier.output.LayerNorm.\2"),
+    )
     carry(ours, peer.state_dict(), _of("fnet", (*own, *ENDS)), r"pooler|decoder")
     x, types, _ = _tokens(seed)
     with torch.no_grad():
@@ -121,7 +125,9 @@ def poolformer(seed: int) -> Pair:
     """Class scores of PoolFormerForImageClassification, all four stages."""
     t = public("transformers")
     widths = (8, 16, 16, 24)
-    peer = _peer(t.PoolFormerForImageClassification(t.PoolFormerConfig(hidden_sizes=list(widths), depths=[1, 2, 1, 1])), seed)
+    peer = _peer(
+        t.PoolFormerForImageClassification(t.PoolFormerConfig(hidden_sizes=list(widths), depths=[1, 2, 1, 1])), seed
+    )
     mixer = {"use": "pool", "size": 3}
     stages: list[dict[str, Any]] = [
         {"repeat": n, "width": w, "reduce": "downsample", "mixer": mixer, "channel": "mlp"}

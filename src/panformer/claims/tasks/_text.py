@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sysconfig
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -17,12 +18,26 @@ PACKAGES = ("asyncio", "email", "http", "importlib", "json", "logging", "multipr
 
 @cache
 def documents(source: str) -> tuple[bytes, ...]:
-    """`docs`: the language reference behind help(); `code`: one document per source file."""
+    """`docs`: the language reference behind help(); `code`: one document per source file. Nothing stands twice."""
     if source == "docs":
         from pydoc_data.topics import topics
 
-        return tuple(topics[name].encode() for name in sorted(topics))
-    return tuple(raw for name in PACKAGES for raw in package(name))
+        return _once(topics[name].encode() for name in sorted(topics))
+    return _once(raw for name in PACKAGES for raw in package(name))
+
+
+def _once(raws: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Documents without the paragraphs that an earlier place had: some help topics repeat parts of others."""
+    seen: set[bytes] = set()
+    out = []
+    for raw in raws:
+        kept = []
+        for part in raw.split(b"\n\n"):
+            if part.strip() not in seen:
+                seen.add(part.strip())
+                kept.append(part)
+        out.append(b"\n\n".join(kept))
+    return tuple(out)
 
 
 @cache

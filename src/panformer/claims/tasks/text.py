@@ -32,7 +32,7 @@ class Text(Task):
 
     def ends(self):
         causal = self.config.form == "causal"
-        return {"causal": causal, "embed": {"use": "tokens", "vocab": VOCAB}, "head": {"use": "lm", "vocab": VOCAB}}
+        return {"causal": causal, "embed": {"use": "tokens", "vocab": VOCAB}, "head": {"use": "tag", "classes": VOCAB}}
 
     def objective(self):
         if self.config.form == "causal":

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.layout import Layout
-from ...core.score import Causal, Mask, Same, Score, split
+from ...core.score import Causal, Mask, Same, Score, conjuncts, split
 from ..backend import Kernel
 
 PLAIN, CAUSAL = Same(), Same() & Causal()
@@ -29,7 +29,8 @@ def run(
     q: Tensor, k: Tensor, v: Tensor, score: Score, q_at: Layout, k_at: Layout, scale: float, dropout: float = 0.0
 ) -> Tensor:
     grouped = q.shape[1] != k.shape[1]
-    if q_at is k_at and not q_at.full:  # one row per sequence: no work between documents
+    apart = PLAIN in conjuncts(split(score)[0])
+    if q_at is k_at and not q_at.full and apart:  # one row per sequence: no work between documents
         q, k, v = (_rows(x, q_at) for x in (q, k, v))
         rows = q_at.derive("as_rows", q_at.as_rows)
         out = _call(q, k, v, score, rows, rows, scale, dropout, grouped)
@@ -42,10 +43,19 @@ def _rows(x: Tensor, at: Layout) -> Tensor:
 
 
 def _call(
-    q: Tensor, k: Tensor, v: Tensor, score: Score, q_at: Layout, k_at: Layout, scale: float, dropout: float, grouped: bool
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    score: Score,
+    q_at: Layout,
+    k_at: Layout,
+    scale: float,
+    dropout: float,
+    grouped: bool,
 ) -> Tensor:
     full = q_at.full and k_at.full
-    causal = score == CAUSAL and q_at is k_at  # right-padded rows: a real query never sees the padding after it
+    # right-padded rows: a real query never sees the padding after it; a lattice has no before and after
+    causal = score == CAUSAL and q_at is k_at and q_at.pos.shape[-1] == 1
     if causal or (score == PLAIN and full):
         return F.scaled_dot_product_attention(
             q, k, v, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=grouped

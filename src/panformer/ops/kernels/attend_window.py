@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.layout import Layout
-from ...core.score import Both, Causal, Mask, Score, Window, split
+from ...core.score import Causal, Mask, Same, Score, Window, conjuncts, split
 from ..backend import Kernel
 
 
@@ -21,6 +21,8 @@ def refuses(
     size = _window(score)
     if size is None:
         return "the score has no window"
+    if not _has(split(score)[0], Same):
+        return "the score lets documents mix"
     if q_at is not k_at:
         return "queries and keys stand at different places"
     if q_at.pos.shape[-1] != 1:
@@ -72,18 +74,12 @@ def _cut(at: Layout, size: int, before: int, after: int) -> Layout:
 
 
 def _window(score: Score) -> int | None:
-    sizes = [m.size for m in _conjuncts(split(score)[0]) if isinstance(m, Window)]
+    sizes = [m.size for m in conjuncts(split(score)[0]) if isinstance(m, Window)]
     return min(sizes) if sizes else None
 
 
 def _has(mask: Mask | None, kind: type[Mask]) -> bool:
-    return any(isinstance(m, kind) for m in _conjuncts(mask))
-
-
-def _conjuncts(mask: Mask | None) -> list[Mask]:
-    if mask is None:
-        return []
-    return _conjuncts(mask.a) + _conjuncts(mask.b) if isinstance(mask, Both) else [mask]
+    return any(isinstance(m, kind) for m in conjuncts(mask))
 
 
 WINDOW = Kernel("window", refuses, run)

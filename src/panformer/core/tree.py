@@ -1,0 +1,66 @@
+"""Plain trees from YAML and JSON: bounded, without aliases or tags, and no key lost because it stands twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import InputError
+
+MAX_BYTES = 1_000_000
+
+
+def read_tree(path: Path) -> Any:
+    """The tree of a person's `.yaml`, `.yml` or `.json` file, or one line that names the file and the fault."""
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: larger than {MAX_BYTES} bytes, which no spec needs")
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            return json.loads(text, object_pairs_hook=_once)
+        return yaml.load(text, _Strict)  # noqa: S506 - a SafeLoader that refuses more
+    except UnicodeDecodeError as fault:
+        raise InputError(f"{path}: not UTF-8 text (byte {fault.start})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as fault:
+        raise InputError(f"{path}: {' '.join(str(fault).split()) or 'nested too deep'}") from None
+
+
+def read_shipped(path: Path) -> Any:
+    """The tree of a YAML file that comes with the package: as strict about keys, and much faster."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Fast)  # noqa: S506 - a SafeLoader that refuses more
+    except (yaml.YAMLError, ValueError) as fault:
+        raise InputError(f"{path.name}: {' '.join(str(fault).split())}") from None
+
+
+class _Once(yaml.constructor.SafeConstructor):
+    """Refuses a key that is given twice."""
+
+    def construct_mapping(self, node, deep=False):
+        _once([(self.construct_object(key, deep=True), None) for key, _ in node.value])
+        return super().construct_mapping(node, deep)
+
+
+class _Strict(_Once, yaml.SafeLoader):
+    """In plain Python, so that deep nesting ends in an error; refuses aliases, which can blow up."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"alias at line {self.peek_event().start_mark.line + 1}: write the value out")
+        return super().compose_node(parent, index)
+
+
+class _Fast(_Once, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    pass
+
+
+def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    tree: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in tree:
+            raise ValueError(f"key {key!r} is given twice")
+        tree[key] = value
+    return tree
