@@ -122,25 +122,29 @@ def test_new_labelled_data_is_measured_whole(chosen, files, tmp_path, run):
     assert (json.loads(done.stdout)["rows"], json.loads(done.stdout)["split"]) == (40, "all rows")
 
 
+def stopped_at(words, args):
+    """Run until a line holds these words, press Ctrl-C a moment later, and return what was said."""
+    work = subprocess.Popen(call(*args), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for line in work.stderr:
+        if words in line:
+            time.sleep(0.4)
+            work.send_signal(signal.SIGINT)
+            break
+    rest = work.communicate(timeout=60)[1]
+    assert work.returncode == 130, f"exit {work.returncode} after {words!r}: {rest[-400:]}"
+    assert "go on with --resume" in rest
+
+
 def test_an_interrupted_run_goes_on_to_the_same_result(chosen, files, tmp_path):
-    """From the same measured times, stopped by Ctrl-C in the search and resumed, as from one sitting."""
+    """From the same measured times, stopped in the search and again in a finalist, as from one sitting."""
     out, report = chosen
     again = tmp_path / "farm"
     shutil.copytree(out, again, ignore=shutil.ignore_patterns("best", "report.*", "*-0", "*-1"))
     with sqlite3.connect(again / "results.sqlite") as db:
         db.execute("delete from units where stage in ('search', 'finalists', 'measuring')")
     db.close()
-    work = subprocess.Popen(
-        call(*choose(files, again, "--resume")), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    for line in work.stderr:
-        if "search, round" in line:
-            time.sleep(0.4)
-            work.send_signal(signal.SIGINT)
-            break
-    rest = work.communicate(timeout=60)[1]
-    assert work.returncode == 130, rest[-400:]
-    assert "go on with --resume" in rest
+    stopped_at("search, round", choose(files, again, "--resume"))
+    stopped_at("finalist: ", choose(files, again, "--resume"))
     assert not (again / "report.json").exists()
     done = process(*choose(files, again, "--resume"))
     assert done.returncode == 0, done.stderr[-600:]

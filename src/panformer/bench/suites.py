@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ def encoder(
     for name, dtype in PRECISIONS.items():
         ours, peer = ours.to(dtype), peer.to(dtype)
         with torch.inference_mode():
-            times = race({"panformer": lambda: ours(x), "transformers": lambda: peer(x)}, rounds)
+            times = race({"panformer": partial(ours, x), "transformers": partial(peer, x)}, rounds)
         rows.append(_row(name, times, flops, dtype, device, batch, "sequences"))
     return {"suite": "encoder", "what": encoder.__doc__, "gap_fp32": gap, "rows": rows,
             "size": {"layers": layers, "width": width, "batch": batch, "length": length}, "device": device}  # fmt: skip

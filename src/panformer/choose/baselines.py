@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +21,8 @@ from .plain import Constant, Grams, Kernel, Linear, Lines, Naive, Nearest, Plain
 MOST = {"linear": 50_000, "nearest": 20_000, "kernel": 3_000, "trees": 200_000}  # training rows that each reads
 DENSE = 2_000  # n-gram columns that trees and neighbours can bear
 ORDER = 6  # longest token sequence that is counted
+TRIVIAL = ("majority class", "mean")  # answers that do not look at the input
+ROUNDS = 100_000_000  # boosting rounds times rows times classes that are worth waiting for
 SHARP = 8.0  # turns kernel scores near 0 and 1 into logits
 
 Fitted = tuple[Plain, str]  # the learner, and what was chosen for it
@@ -29,10 +33,13 @@ def names(data: Dataset) -> list[str]:
     return list(_makers(data))
 
 
-def fit(name: str, data: Dataset) -> tuple[Plain, str, Quality]:
-    """(the learner tuned on valid, what was chosen, its quality there)."""
+def fit(name: str, data: Dataset, seconds: float = math.inf) -> tuple[Plain, str, Quality]:
+    """(the learner tuned on valid, what was chosen, its quality there). After `seconds` no more options are tried."""
     best: tuple[Plain, str, Quality] | None = None
+    began = time.perf_counter()
     for plain, note in _makers(data)[name](data):
+        if best is not None and time.perf_counter() - began > seconds:
+            return best[0], f"{best[1]} (more options were not tried: {seconds:.0f} s were up)", best[2]
         found = quality(plain, data, "valid", batch(data))
         sign = 1 if data.task.lower_is_better else -1
         if best is None or sign * found.measure < sign * best[2].measure:
@@ -140,12 +147,16 @@ def _trees(data: Dataset) -> Iterator[Fitted]:
         lightgbm.Dataset(feature.rows(features, part), _targets(part), categorical_feature=named, free_raw_data=False)
         for part in (train, data.valid)
     ]
+    rounds = max(20, min(300, ROUNDS // (len(train) * max(1, classes))))
     for leaves in (7, 31):
         options = {
-            **goal, "num_leaves": leaves, "learning_rate": 0.1, "max_bin": 63, "feature_fraction": 0.5, "min_data_in_leaf": max(1, min(20, len(train) // 20)),
-            "seed": 0, "deterministic": True, "force_row_wise": True, "verbose": -1, "num_threads": torch.get_num_threads(),
+            **goal, "num_leaves": leaves, "learning_rate": 0.1, "max_bin": 63, "feature_fraction": 0.5,
+            "min_data_in_leaf": max(1, min(20, len(train) // 20)), "seed": 0, "deterministic": True,
+            "force_row_wise": True, "verbose": -1, "num_threads": torch.get_num_threads(),
         }  # fmt: skip
-        model = lightgbm.train(options, sets[0], 300, [sets[1]], callbacks=[lightgbm.early_stopping(10, verbose=False)])
+        model = lightgbm.train(
+            options, sets[0], rounds, [sets[1]], callbacks=[lightgbm.early_stopping(10, verbose=False)]
+        )
         text = model.model_to_string(num_iteration=model.best_iteration)
         note = f"{features.kind} features, {model.best_iteration} rounds of {leaves} leaves{told}"
         yield Trees({}, {"classes": classes}, features, text), note
@@ -166,7 +177,7 @@ def _few(data: Dataset, kind: str) -> tuple[Examples, str]:
     rows = np.sort(np.random.default_rng(0).choice(len(train), most, replace=False)).tolist()
     assert train.targets is not None
     picked = Examples(
-        [train.inputs[i] for i in rows], torch.stack([train.targets[i] for i in rows]), [train.source[i] for i in rows]
+        [train.inputs[i] for i in rows], [train.targets[i] for i in rows], [train.source[i] for i in rows]
     )
     return picked, f", {most:,} of {len(train):,} training rows"
 

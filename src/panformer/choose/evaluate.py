@@ -41,41 +41,34 @@ def evaluate(folder: str, source: str, target: str | None) -> dict[str, Any]:
 
 def _dataset(saved: Saved, source: str, target: str | None) -> tuple[Dataset, str]:
     """The rows to measure, as the test split of a data set, and which rows they are."""
-    same = source == saved.source.get("data") or source in BUILTIN
-    if same or isinstance(saved.prepare.input, Window):
-        wishes = {n: saved.source.get(n) for n in WISHES if n != "target" or target is None} | (
-            {"target": target} if target else {}
-        )
-        data = trial.opened(
-            source, {**wishes, "seed": saved.source.get("seed") or 0, "task": saved.source.get("task") or "auto"}
-        )
+    wishes = {n: saved.source.get(n) for n in WISHES} | ({"target": target} if target else {})
+    wishes |= {"seed": wishes["seed"] or 0, "task": wishes["task"] or "auto"}
+    if source == saved.source.get("data") or source in BUILTIN:
+        data = trial.opened(source, wishes)
         if data.hash == saved.source.get("hash"):
             return replace(data, task=saved.task, facts=saved.facts), "test split of the training run"
-        if isinstance(saved.prepare.input, Window):
-            return _windows(saved, data), "every window"
-        if source in BUILTIN:
-            raise InputError(f"{source}: is not the data this model was trained on ({saved.source.get('name')})")
+    given, task = saved.prepare.input, saved.task
+    if isinstance(given, Window):
+        sizes = {"task": "forecasting", "lookback": given.lookback, "horizon": task.horizon, "season": task.season}
+        return _windows(saved, trial.opened(source, wishes | sizes)), "every window"
+    if source in BUILTIN:
+        raise InputError(f"{source}: is not the data this model was trained on ({saved.source.get('name')})")
     examples = _examples(saved, source, target or saved.source.get("target"))
     facts = dict(saved.facts)
-    if isinstance(saved.prepare.input, Text) and saved.task.kind == "language":
-        sizes = [len(saved.prepare.input.text(x.tolist()).encode("utf-8", "replace")) for x in examples.inputs]
-        facts["bytes_per_token"] = {"test": sum(sizes) / sum(len(x) for x in examples.inputs)}
+    if isinstance(given, Text) and task.kind == "language":
+        total = sum(len(given.text(x.tolist()).encode("utf-8", "replace")) for x in examples.inputs)
+        facts["bytes_per_token"] = {"test": total / sum(len(x) for x in examples.inputs)}
     empty = Examples([], None, [])
-    return Dataset(source, saved.task, empty, empty, examples, saved.prepare, facts), "all rows"
+    return Dataset(source, task, empty, empty, examples, saved.prepare, facts), "all rows"
 
 
 def _windows(saved: Saved, data: Dataset) -> Dataset:
-    """Every window of another series, in the scale that the model was trained with."""
-    given, other = saved.prepare.input, data.prepare.input
+    """Every window of another series of the same channels, in the scale that the model was trained with."""
+    given, other = saved.prepare.input, getattr(data.prepare, "input", None)
     assert isinstance(given, Window) and isinstance(other, Window)
     if other.channels != given.channels:
-        raise InputError(
-            f"{data.name}: holds channels {', '.join(other.channels)}; the model reads {', '.join(given.channels)}"
-        )
-    if (other.lookback, data.task.horizon) != (given.lookback, saved.task.horizon):
-        raise InputError(
-            f"{data.name}: too short for a lookback of {given.lookback} and a horizon of {saved.task.horizon}"
-        )
+        found = f"holds channels {', '.join(other.channels)}"
+        raise InputError(f"{data.name}: {found}; the model reads {', '.join(given.channels)}")
 
     def rescale(x: Tensor) -> Tensor:
         units = x.double() * torch.tensor(other.std) + torch.tensor(other.mean)

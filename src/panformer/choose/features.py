@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ GRAMS, GRAM = 20_000, (1, 4)  # most n-grams of tokens that are counted, and the
 QUANTILES = (0.1, 0.5, 0.9)
 
 Kind = Literal["flat", "summary", "cells", "one-hot", "grams"]
-Rows = np.ndarray | sparse.csr_matrix
+Rows: TypeAlias = Any  # (N, F) numpy array or, for n-grams, scipy's sparse csr_matrix
 
 
 class Features(BaseModel):
@@ -49,7 +49,7 @@ class Features(BaseModel):
     def _raw(self, x: Tensor, lengths: Tensor | None) -> np.ndarray:
         if self.kind == "flat":
             if x.dim() == 4:
-                x = F.adaptive_avg_pool2d(x, [min(PIXELS, side) for side in x.shape[2:]])
+                x = F.adaptive_avg_pool2d(x, (min(PIXELS, x.shape[2]), min(PIXELS, x.shape[3])))
             return x.flatten(1).double().numpy()
         if self.kind == "summary":
             sizes = [x.shape[1]] * len(x) if lengths is None else lengths.tolist()

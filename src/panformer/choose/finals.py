@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from .plan import FinalPlan
 from .store import Store
 
 BLOCKS = 400  # most blocks of examples that a bootstrap draws from
+BASELINE = 0.08  # of the minutes for tuning one baseline
 LATENCY = 4.0  # seconds of measuring latencies, per batch size
 
 Say = Callable[[str], None]
@@ -47,7 +49,7 @@ class Finals:
         """Fit, save and measure one baseline; its options are tuned on valid."""
 
         def make() -> Entry:
-            plain, note, valid = baselines.fit(name, self.data)
+            plain, note, valid = baselines.fit(name, self.data, BASELINE * 60 * self.options.minutes)
             where = self._where(name)
             size = saved.write(where, plain, self.data, self._opened)
             test = quality(plain, self.data, "test", baselines.batch(self.data))
@@ -62,7 +64,7 @@ class Finals:
         found = []
         for mixer in list(best)[: plan.finalists]:
             choice = best[mixer]["choice"]
-            steps = trial.Pace(**best[mixer]["pace"]).steps(plan.seconds)
+            steps = trial.Pace(**best[mixer]["pace"]).steps(plan.seconds / plan.drag)
             runs = [self._candidate(mixer, choice, steps, batch, k) for k in range(self.options.seeds)]
             note = f"{choice['form']}, width {choice['width']}, depth {choice['depth']}, position {choice['position']}"
             entry = {"name": mixer, "kind": "candidate", "note": note, "runs": runs, "choice": choice, "steps": steps}
@@ -73,7 +75,7 @@ class Finals:
         def make() -> Entry:
             how = trial.how(choice, steps, batch, trial.seed_of(self.options.seed, "final", k))
             work = self.folder / "work" / f"{mixer}-{k}"
-            model, fit = trial.train(self.data, mixer, choice, how, folder=work)
+            model, fit = trial.train(trial.judged(self.data), mixer, choice, how, folder=work)
             where = self._where(f"{mixer} {k}")
             size = saved.write(where, model, self.data, self._opened)
             many = trial.rows_at_once(self.data)
@@ -107,13 +109,13 @@ class Finals:
     # ---- measuring
 
     def measure(self, entries: list[Entry]) -> None:
-        """Latency of every contender at batch 1 and N, interleaved; peak memory of the candidates and the best baseline."""
+        """Latency of every contender at batch 1 and N, interleaved; peak memory of candidates and the best baseline."""
         for entry in entries:
             entry["best"] = self.chosen(entry)
             entry["size_mb"] = entry["runs"][entry["best"]]["size_mb"]
         sizes = sorted({1, self.options.batch})
         self.say(f"measuring latency of {len(entries)} models")
-        found = {n: self.store.once(f"latency/{n}", "measuring", lambda n=n: self._latency(entries, n)) for n in sizes}
+        found = {n: self.store.once(f"latency/{n}", "measuring", partial(self._latency, entries, n)) for n in sizes}
         for entry in entries:
             entry["latency"] = {str(n): found[n][entry["name"]] for n in sizes}
         weighed = self._weighed(entries)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..core.errors import InputError
+from ..core.families import Embed
 from ..core.part import Config, find
 from ..core.spec import Spec, read
 from ..data.base import Dataset, Task
@@ -31,7 +32,7 @@ GOALS = {
 
 
 def fitted(tree: dict[str, Any], data: Dataset) -> Spec:
-    """The spec with embed, head and objective of the task where it has none; refused where its sizes contradict the data."""
+    """The spec with embed, head and objective of the task where it has none; its sizes must be those of the data."""
     if not isinstance(tree, dict):
         raise InputError("spec: a mapping is needed, with keys such as width and schedule")
     task = data.task
@@ -42,8 +43,10 @@ def fitted(tree: dict[str, Any], data: Dataset) -> Spec:
         **{n: v for n, v in (("head", dict(form.head)), ("objective", forms.objective(task))) if tree[n] is None},
     }
     spec = read(tree)
-    if find("embeds", spec.embed.part.use()).reads != task.reads:
-        raise InputError(f"embed: {spec.embed.part.use()!r} reads {spec.embed.part.reads}, the data holds {task.reads}")
+    embed = find("embeds", spec.embed.part.use())
+    assert issubclass(embed, Embed)
+    if embed.reads != task.reads:
+        raise InputError(f"embed: {embed.use()!r} reads {embed.reads}, the data holds {task.reads}")
     assert spec.head is not None and spec.objective is not None
     _check("embed", spec.embed, _sizes(task))
     any_channels = getattr(spec.head, "pool", None) == "token"  # a head per token reads as many channels as there are
@@ -65,8 +68,9 @@ def _sizes(task: Task) -> dict[str, int]:
     """Option names of embeds and heads that the data decides; 0: it has no say."""
     table = task.reads == "values" and task.vocab
     return {
-        "vocab": 0 if table else task.vocab, "channels": 0 if table else task.channels, "columns": len(task.columns) if table else 0,
-        "categories": task.vocab if table else 0, "classes": len(task.classes), "horizon": task.horizon,
+        "vocab": 0 if table else task.vocab, "categories": task.vocab if table else 0,
+        "channels": 0 if table else task.channels, "columns": len(task.columns) if table else 0,
+        "classes": len(task.classes), "horizon": task.horizon,
     }  # fmt: skip
 
 
@@ -103,10 +107,8 @@ def train(
 
     def watch(done: Fit, how: Train) -> None:
         if done.checks and done.checks[-1][0] == done.steps:
-            say(
-                f"step {done.steps} of {how.steps}: loss {done.losses[-1]:.4f}, validation {data.task.measure} {done.checks[-1][1]:.4f}",
-                done.steps / how.steps,
-            )
+            valid = f"validation {data.task.measure} {done.checks[-1][1]:.4f}"
+            say(f"step {done.steps} of {how.steps}: loss {done.losses[-1]:.4f}, {valid}", done.steps / how.steps)
 
     many = trial.rows_at_once(data)
     try:
@@ -114,12 +116,13 @@ def train(
     except Interrupted as stop:
         raise Interrupted(f"{stop} with --resume") from None
     found = quality(model, data, "test", many)
-    told = {
-        "data": data.name, "measure": data.task.measure, "valid": fit.best, "test": found.measure, "further": found.further,
+    report = {
+        "data": data.name, "measure": data.task.measure, "valid": fit.best, "test": found.measure,
+        "further": found.further,
         "steps": fit.steps, "ended": fit.ended, "seconds": fit.seconds, "spec": spec.hash, "how": how.model_dump(),
         "curve": trial.curve(fit),
     }  # fmt: skip
     saved.write(out / "model", model, data, wishes)
-    (out / "train.json").write_text(json.dumps(told, indent=1) + "\n")
+    (out / "train.json").write_text(json.dumps(report, indent=1) + "\n")
     io.verify(out / "model")
-    return told
+    return report

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.families import Position
 from ..core.part import find, known
 from ..data.base import Task
 
@@ -39,19 +40,21 @@ def forms(task: Task) -> dict[str, Form]:
 
 def objective(task: Task) -> dict[str, Any]:
     """What training minimises: the loss nearest to the task's measure."""
-    return {
+    made: dict[str, dict[str, Any]] = {
         "classification": {"use": "classify"}, "regression": {"use": "regress"},
         "forecasting": {"use": "forecast", "kind": "mae"}, "language": {"use": "causal_lm"},
-    }[task.kind]  # fmt: skip
+    }  # fmt: skip
+    return made[task.kind]
 
 
 def head(task: Task) -> dict[str, Any]:
     """The head of every task but forecasting, where it depends on the form."""
-    return {
+    made: dict[str, dict[str, Any]] = {
         "classification": {"use": "classify", "classes": len(task.classes)},
         "regression": {"use": "regress"},
         "language": {"use": "lm", "vocab": task.vocab},
-    }[task.kind]
+    }
+    return made[task.kind]
 
 
 def spec(task: Task, mixer: str, choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +86,13 @@ def place(use: str, form: Form, causal: bool) -> dict[str, Any]:
 def places(task: Task, kinds: frozenset[str]) -> list[str]:
     """Positions worth trying with a mixer that takes these kinds: those, and vectors added to the input."""
     names = [p for p in PLACES.get(task.reads, PLACES[""]) if p in known("positions")]
-    return ["none", *(p for p in names if find("positions", p).kind in kinds | {"add"})]
+    return ["none", *(p for p in names if _kind(p) in kinds | {"add"})]
+
+
+def _kind(use: str) -> str:
+    part = find("positions", use)
+    assert issubclass(part, Position)
+    return part.kind
 
 
 def _table(task: Task) -> dict[str, Form]:

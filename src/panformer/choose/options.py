@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,12 +19,17 @@ class Limits(BaseModel):
     memory_mb: float | None = Field(None, gt=0)
     size_mb: float | None = Field(None, gt=0)
 
-    def over(self, cost: dict[str, float | None]) -> dict[str, float]:
+    @property
+    def free(self) -> bool:
+        """Whether nothing is limited."""
+        return self.latency_ms is None and self.memory_mb is None and self.size_mb is None
+
+    def over(self, cost: Mapping[str, float | None]) -> dict[str, float]:
         """By what factor each limit is missed; `cost` has the same names and may lack some."""
         asked = {n: v for n, v in self.model_dump().items() if v is not None}
-        return {n: cost[n] / v for n, v in asked.items() if cost.get(n) is not None and cost[n] > v}
+        return {n: found / v for n, v in asked.items() if (found := cost.get(n)) is not None and found > v}
 
-    def says(self, cost: dict[str, float | None]) -> str:
+    def says(self, cost: Mapping[str, float | None]) -> str:
         """What is missed, in words; empty where everything fits."""
         units = {"latency_ms": ("latency", "ms"), "memory_mb": ("peak memory", "MB"), "size_mb": ("size", "MB")}
         limit = self.model_dump()
@@ -45,7 +51,7 @@ class Options(BaseModel):
     lookback: int | None = Field(None, gt=0)
     season: int | None = Field(None, gt=0)
     minutes: float = Field(10, gt=0, le=10_000)
-    limits: Limits = Limits()
+    limits: Limits = Field(default_factory=lambda: Limits.model_validate({}))
     batch: int = Field(1, gt=0, le=4096, description="rows of one call, where latency and memory are measured")
     seeds: int = Field(3, gt=0, le=100)
     include: tuple[str, ...] = ()

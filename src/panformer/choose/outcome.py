@@ -47,7 +47,7 @@ def decide(entries: list[Entry], options: Options, task: Task) -> dict[str, Any]
     return {
         "winner": winner["name"], "ranking": [e["name"] for e in fits], "over": over, "front": sorted(pareto(points)),
         "compared": {n: _plain(i) for n, i in pairs.items()},
-        "verdict": [f"winner: {winner['name']} ({winner['kind']}; {winner['note']})", *(_says(n, i, task) for n, i in pairs.items())],
+        "verdict": [_names(winner), *(_says(n, i, task) for n, i in pairs.items())],
     }  # fmt: skip
 
 
@@ -74,9 +74,14 @@ def _mean(entry: Entry) -> Statistic:
     return lambda at: np.mean([s.over(at) for s in runs], 0)
 
 
+def _names(winner: Entry) -> str:
+    return f"winner: {winner['name']} ({winner['kind']}; {winner['note']})"
+
+
 def _says(name: str, apart: Interval, task: Task) -> str:
     """The comparison in one sentence, on the test split."""
-    told = f"{task.measure} apart by {abs(apart.mean):.4g} (95% interval {apart.low:.4g} to {apart.high:.4g}, positive: the winner is better)"
+    span = f"95% interval {apart.low:.4g} to {apart.high:.4g}"
+    told = f"{task.measure} apart by {abs(apart.mean):.4g} ({span}, positive: the winner is better)"
     if apart.low > 0:
         return f"better than {name} on the test split: {told}"
     if apart.high < 0:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..core.errors import InputError
 from .trial import LEAST, Pace
@@ -12,14 +13,14 @@ SEARCH = 0.4  # of what is left after baselines and probes; the rest goes to the
 FIRST = 0.35  # of the search goes to one trial of every mixer, in equal shares
 SHORTEST, LONGEST = 1.0, 20.0  # seconds of a trial
 TRIALS = 8  # that a mixer of the second round gets at least
-MEASURING = (1.0, 8.0)  # seconds to set aside for measuring: per contender, and in all
+MEASURING = (1.5, 9.0)  # seconds to set aside for measuring: per contender, and in all
 
 
 @dataclass(frozen=True)
 class SearchPlan:
     """Every mixer gets one trial of `trial` seconds; the best `kept` get `family` seconds each, all alike."""
 
-    mixers: tuple[str, ...]
+    mixers: list[str]
     trial: float
     kept: int
     family: float
@@ -29,10 +30,11 @@ class SearchPlan:
 class FinalPlan:
     finalists: int
     seconds: float  # of one training run
+    drag: float  # how much longer trials took than their probes had said: the machine is busier, or less so
 
 
-def search_plan(minutes: float, left: float, paces: Mapping[str, Pace]) -> tuple[SearchPlan, dict[str, str]]:
-    """The plan for the `left` seconds of --minutes, and the mixers that the minutes do not reach, with the reason.
+def search_plan(minutes: float, left: float, paces: Mapping[str, Pace]) -> dict[str, Any]:
+    """The plan for the `left` seconds of --minutes, as JSON; `short` are the mixers they do not reach, and why.
 
     Raises InputError where not even two mixers (or the only one) can be tried.
     """
@@ -46,19 +48,21 @@ def search_plan(minutes: float, left: float, paces: Mapping[str, Pace]) -> tuple
         tried = order[: min(2, len(order))]
         more = max(least[m] for m in tried) * len(tried) / FIRST / SEARCH + reserve(2) - left
         raise InputError(
-            f"--minutes {minutes:g} is too little to try {len(tried)} mixers here; {minutes + more / 60 + 0.1:.1f} would do"
+            f"--minutes {minutes:g} is too little to try {len(tried)} mixers here; try {minutes + more / 60 + 0.1:.1f}"
         )
     trial = min(LONGEST, FIRST * search / count)
     kept = max(1, min(count, int((1 - FIRST) * search / (TRIALS * trial))))
     short = {m: f"one trial takes {least[m]:.1f} s, over its equal share of the minutes" for m in order[count:]}
     rest = search - trial * count
-    return SearchPlan(tuple(order[:count]), trial, kept, rest / kept), short
+    return {**vars(SearchPlan(order[:count], trial, kept, rest / kept)), "short": short}
 
 
-def final_plan(left: float, count: int, seeds: int) -> FinalPlan:
-    """What is left, in equal shares over finalists and seeds."""
+def final_plan(left: float, count: int, seeds: int, took: Sequence[tuple[float, float]]) -> FinalPlan:
+    """What is left, in equal shares over finalists and seeds. `took`: (planned, measured) seconds of the trials."""
     number = min(count, finalists(left))
-    return FinalPlan(number, max(2.0, (left - reserve(number)) / (number * seeds)))
+    planned, measured = (sum(t[i] for t in took) for i in (0, 1))
+    drag = min(3.0, max(0.5, measured / planned)) if planned else 1.0
+    return FinalPlan(number, max(2.0, (left - reserve(number)) / (number * seeds)), drag)
 
 
 def finalists(left: float) -> int:

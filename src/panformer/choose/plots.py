@@ -9,16 +9,16 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.transforms import Bbox  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
 INK = "#010203"  # stands for the colour of the page's text until the SVG is written
 COLOURS = {"candidate": "#2f80d0", "baseline": "#d07a1f"}
 MARKS = {"candidate": "o", "baseline": "s"}
 SEEDS = ("#2f80d0", "#d07a1f", "#3a9d5d", "#b455b0")
 OFFSETS = ((7, 4), (7, -11), (-7, 4), (-7, -11), (7, 14), (-7, 14), (7, -21), (-7, -21))
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "text.color": INK, "axes.edgecolor": INK,
     "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "grid.color": INK, "svg.hashsalt": "panformer",
@@ -78,16 +78,10 @@ def curves(entries: Sequence[dict[str, Any]], measure: str) -> str:
 
 def _bar(ax: Axes, at: float, entry: dict[str, Any], vertical: bool) -> None:
     mean, low, high = (entry["test"][n] for n in ("mean", "low", "high"))
-    away = None if low is None or high is None else [[mean - low], [high - mean]]
-    style = {
-        "fmt": MARKS[entry["kind"]],
-        "color": COLOURS[entry["kind"]],
-        "ms": 6,
-        "elinewidth": 1.3,
-        "capsize": 3,
-        "zorder": 2,
-    }
-    ax.errorbar(*((at, mean) if vertical else (mean, at)), **{"yerr" if vertical else "xerr": away}, **style)
+    away = None if low is None or high is None else [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+    x, y, of_x, of_y = (at, mean, None, away) if vertical else (mean, at, away, None)
+    mark, colour = MARKS[entry["kind"]], COLOURS[entry["kind"]]
+    ax.errorbar(x, y, of_y, of_x, fmt=mark, color=colour, ms=6, elinewidth=1.3, capsize=3, zorder=2)
 
 
 def _best_so_far(points: list[tuple[float, float]], lower: bool) -> list[tuple[float, float]]:
@@ -100,14 +94,14 @@ def _best_so_far(points: list[tuple[float, float]], lower: bool) -> list[tuple[f
 
 def _label(ax: Axes, points: list[tuple[float, float, str]]) -> None:
     """Names beside their points, each at the first place around it where it covers no other name or mark."""
-    draw = ax.figure.canvas.get_renderer()
+    draw = ax.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     ends = ax.transData.transform([(x, y) for x, y, _ in points])
     taken: list[Any] = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in ends]  # the marks themselves
     for x, y, name in sorted(points, key=lambda p: -p[1]):
         text = ax.annotate(name, (x, y), xytext=OFFSETS[0], textcoords="offset points", fontsize=8.5)
         for dx, dy in OFFSETS:
             text.set_position((dx, dy))
-            text.set_ha("left" if dx > 0 else "right")
+            text.set_horizontalalignment("left" if dx > 0 else "right")
             box = text.get_window_extent(draw)
             if not any(box.overlaps(other) for other in taken):
                 break

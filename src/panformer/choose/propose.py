@@ -118,7 +118,7 @@ def _family(data: Dataset, name: str, limits: Limits, batch: int, excluded: dict
     if not every[default["form"]].ordered:
         default["position"] = "none"
     smallest = {**least, "form": space["form"][0], "rate": default["rate"]}
-    if any(v is not None for v in limits.model_dump().values()):
+    if not limits.free:
         counted = costs(build(forms.spec(data.task, name, smallest), seed=0), sample(data, 1))
         if said := limits.says(counted):
             raise InputError(f"even its smallest model: {said} (by the cost model)")
@@ -133,6 +133,7 @@ def _works(
     """One training step of the smallest model on two rows; the reason goes to `excluded` where a part refuses."""
     try:
         model = build(forms.spec(data.task, name, choice), seed=0)
+        assert model.spec.objective is not None
         loss = compute(model, model.spec.objective.build(), rows, torch.Generator().manual_seed(0))[0]["loss"]
         loss.backward()
     except InputError as fault:
@@ -154,7 +155,7 @@ def costs(model: Model, rows: Batch) -> dict[str, float]:
     longest = rows.x.shape[1]
     cut = rows.x if model.embed.reads == "image" or not _cuttable(model) else rows.x[:, :TRACED]
     found = cost.trace(model, cut)
-    growth = max((EXPONENT[layer.mixer.growth] for layer in model.trunk.layers if layer.mixer is not None), default=1.0)
+    growth = max((EXPONENT[m.growth] for m in model.modules() if isinstance(m, Mixer)), default=1.0)
     more = (longest / cut.shape[1]) ** growth if cut.shape[1] < longest else 1.0
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     return {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import PanformerError, require
+from .baselines import TRIVIAL
 from .finals import Entry
 
 LOWER = ("rmse", "mase", "bits_per_byte")
@@ -32,10 +33,11 @@ def html(told: dict[str, Any], folder: str) -> str:
     lower, front = measure in LOWER, told["outcome"]["front"]
     rows = ranked(told)
     finals = [e for e in rows if e["kind"] == "candidate"]
+    shown = [e for e in rows if e["name"] not in TRIVIAL] or rows  # a blind guess would squeeze all others together
     drawn = {
-        "latency": plots.against(rows, front, "latency", lower, measure),
-        "size": plots.against(rows, front, "size", lower, measure),
-        "spread": plots.spread(rows, measure),
+        "latency": plots.against(shown, front, "latency", lower, measure),
+        "size": plots.against(shown, front, "size", lower, measure),
+        "spread": plots.spread(shown, measure),
         "curves": plots.curves(finals, measure) if finals else "",
     }
     winner = _winner(told)
@@ -44,7 +46,7 @@ def html(told: dict[str, Any], folder: str) -> str:
     )
     return page.render(
         **{n: told[n] for n in ("data", "options", "outcome", "excluded", "spent", "machine", "versions")},
-        folder=folder, measure=measure, lower=lower, batch=batch, rows=rows, limits=_limits(told),
+        folder=folder, measure=measure, lower=lower, batch=batch, rows=rows, limits=_limits(told), guess=[e for e in rows if e not in shown],
         plots={n: Markup(svg) for n, svg in drawn.items()}, searched=_searched(told), total=sum(told["spent"].values()),
         further=[(n, flat(v)) for n, v in winner["runs"][winner["best"]]["further"].items()],
         winner_facts=[(n, flat(winner[n])) for n in ("parameters", "mflop", "spec", "choice", "steps") if n in winner],
@@ -65,8 +67,8 @@ def card(winner: Entry, told: dict[str, Any]) -> str:
     span = "" if test["low"] is None else f" (95% interval {test['low']:.4g} to {test['high']:.4g})"
     lines = [
         f"# {winner['name']} on {data['name']}", "",
-        f"{data['task'].capitalize()}, {data['inputs']}. Chosen by `panformer choose` as the {winner['kind']} with the best "
-        f"validation {measure} among {len(told['contenders'])} contenders.", "",
+        f"{data['task'].capitalize()}, {data['inputs']}. Chosen by `panformer choose` as the {winner['kind']} with the "
+        f"best validation {measure} among {len(told['contenders'])} contenders.", "",
         "| | |", "|---|---|",
         f"| what | {winner['kind']}: {winner['note']} |",
         f"| validation {measure} | {winner['valid']:.4g} |",
@@ -80,8 +82,8 @@ def card(winner: Entry, told: dict[str, Any]) -> str:
         f"| machine | {told['machine']['cpu']}, {told['machine']['threads']} threads |",
         "| versions | " + ", ".join(f"{n} {v}" for n, v in told["versions"].items()) + " |", "",
         *[f"- {line}" for line in told["outcome"]["verdict"]], "",
-        "The test split took no part in the choice. Numbers hold for data like that of the split; they say nothing about "
-        "data that was gathered in another way.", "",
+        "The test split took no part in the choice. Numbers hold for data like that of the split; they say nothing "
+        "about data that was gathered in another way.", "",
         "`panformer predict THIS_FOLDER INPUT` answers new input, `panformer eval THIS_FOLDER DATA` measures it.", "",
     ]  # fmt: skip
     return "\n".join(lines)
@@ -143,7 +145,7 @@ def _limits(told: dict[str, Any]) -> str:
 def flat(value: Any) -> str:
     """A plain tree in one line."""
     if isinstance(value, dict):
-        return ", ".join(f"{n} {flat(v)}" for n, v in value.items())
+        return ", ".join(f"{n}: {flat(v)}" for n, v in value.items())
     if isinstance(value, list):
         return "; ".join(map(flat, value)) or "none"
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ Say = Callable[[str], None]
 def choose(options: Options, out: Path, resume: bool, say: Say) -> dict[str, Any]:
     """Run all stages into the folder `out` and return the report; a stopped run goes on with `resume`."""
     began = time.perf_counter()
+    check_folder(out, resume)
     data = opened(options.data, options.source)
     facts = summary.summary(data)
     for line in summary.lines(facts):
@@ -40,114 +42,114 @@ def choose(options: Options, out: Path, resume: bool, say: Say) -> dict[str, Any
         if store.get("inspect") is None:
             store.put("inspect", "inspect", {}, time.perf_counter() - began)
         try:
-            return _stages(options, out, store, data, facts, proposal, say)
+            return _Run(options, out, store, data, proposal, say, began).stages(facts)
         except (KeyboardInterrupt, Interrupted):
             raise Interrupted(f"stopped; what was done is kept in {out}, go on with --resume") from None
 
 
-def _stages(
-    options: Options,
-    out: Path,
-    store: Store,
-    data: Dataset,
-    facts: dict[str, Any],
-    proposal: propose.Proposal,
-    say: Say,
-) -> dict[str, Any]:
-    finals = Finals(data, options, store, out, say)
-    threads = _threads(store, data, proposal)
-    say(f"{threads} thread{'s' if threads > 1 else ''} per model, which is fastest here")
-    with require("threadpoolctl", "choose").threadpool_limits(threads):
-        plain = [finals.baseline(name) for name in baselines.names(data)]
-    search = Search(judged(data), proposal, options, store, say)
-    found, excluded, plans = _search(search, options)
-    kept = store.once(
-        "plan/finals", "plan", lambda: vars(plan.final_plan(_left(store, options), len(found), options.seeds))
-    )
-    tried = finals.candidates(found, proposal.batch, plan.FinalPlan(**kept)) if found else []
-    entries: list[Entry] = [*tried, *plain]
-    finals.measure(entries)
-    judged_ = outcome.decide(entries, options, data.task)
-    winner = next(e for e in entries if e["name"] == judged_["winner"])
-    told = {
-        "format": 1, "data": facts, "options": options.model_dump(), "outcome": judged_, "contenders": entries,
-        "excluded": {**proposal.excluded, **excluded}, "search": store.stage("search"), "plan": {**plans, "finals": kept},
-        "spent": store.seconds(), "machine": {**store.get("run")["machine"], "threads": threads}, "versions": store.get("run")["versions"],
-    }  # fmt: skip
-    _hand_over(finals, winner, data, told)
-    report.write(out, told)
-    return told
+@dataclass
+class _Run:
+    options: Options
+    out: Path
+    store: Store
+    data: Dataset
+    proposal: propose.Proposal
+    say: Say
+    began: float
+
+    def stages(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """All that follows the inspection; every step is a unit of the store or follows from units alone."""
+        threads = self._threads()
+        finals = Finals(self.data, self.options, self.store, self.out, self.say)
+        with require("threadpoolctl", "choose").threadpool_limits(threads):
+            plain = [finals.baseline(name) for name in baselines.names(self.data)]
+        best, excluded, plans = self._search()
+        plans["finals"] = self.store.once("plan/finals", "plan", lambda: self._final_plan(len(best)))
+        entries: list[Entry] = [
+            *finals.candidates(best, self.proposal.batch, plan.FinalPlan(**plans["finals"])),
+            *plain,
+        ]
+        finals.measure(entries)
+        found = outcome.decide(entries, self.options, self.data.task)
+        run = self.store.must("run")
+        told = {
+            "format": 1, "data": facts, "options": self.options.model_dump(), "outcome": found, "contenders": entries,
+            "excluded": {**self.proposal.excluded, **excluded}, "search": self.store.stage("search"), "plan": plans,
+            "spent": self.store.seconds(), "machine": {**run["machine"], "threads": threads},
+            "versions": run["versions"],
+        }  # fmt: skip
+        self._hand_over(finals, next(e for e in entries if e["name"] == found["winner"]), told)
+        report.write(self.out, told)
+        return told
+
+    def _threads(self) -> int:
+        """One thread or all that torch would take, whichever trains a small model faster here."""
+        family = next(iter(self.proposal.families.values()))
+
+        def make() -> dict[str, float]:
+            found = {}
+            for count in sorted({1, self.store.must("run")["machine"]["threads"]}):
+                torch.set_num_threads(count)
+                found[str(count)] = probe(self.data, family.mixer, family.default, self.proposal.batch, 1.0).step
+            return found
+
+        found = self.store.once("threads", "probe", make)
+        count = int(min(found, key=lambda n: found[n]))
+        torch.set_num_threads(count)
+        self.say(f"{count} thread{'s' if count > 1 else ''} per model, which is fastest here")
+        return count
+
+    def _search(self) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
+        """(best trial of each mixer, what was left out and why, the plan)."""
+        search = Search(judged(self.data), self.proposal, self.options, self.store, self.say)
+        paces: dict[str, Pace] = {}
+        excluded: dict[str, str] = {}
+        for mixer in self.proposal.families:
+            found = search.first(mixer)[1]
+            if isinstance(found, str):
+                excluded[mixer] = found
+            else:
+                paces[mixer] = found
+                self.say(f"probe: {mixer} {1000 * found.step:.1f} ms a training step")
+        if not paces:
+            return {}, excluded, {}
+        stored = self.store.once(
+            "plan/search", "plan", lambda: plan.search_plan(self.options.minutes, self._left(), paces)
+        )
+        short = stored.pop("short")
+        made = plan.SearchPlan(**stored)
+        for mixer in search.screen(made):
+            search.refine(mixer, made)
+        return search.best(), {**excluded, **short}, {"search": stored}
+
+    def _final_plan(self, found: int) -> dict[str, Any]:
+        took = [(t["planned"], t["took"]) for t in self.store.stage("search").values() if "took" in t]
+        return vars(plan.final_plan(self._left(), max(1, found), self.options.seeds, took))
+
+    def _left(self) -> float:
+        """Seconds of --minutes that neither finished units nor this sitting have used."""
+        return 60 * self.options.minutes - max(sum(self.store.seconds().values()), time.perf_counter() - self.began)
+
+    def _hand_over(self, finals: Finals, winner: Entry, told: dict[str, Any]) -> None:
+        """The winner's folder again as `best`, with its card."""
+        model = saved.read(finals.where(winner)).model
+        opened_as = {"data": self.options.data, **self.options.source}
+        saved.write(self.out / "best", model, self.data, opened_as, report.card(winner, told))
 
 
-def _threads(store: Store, data: Dataset, proposal: propose.Proposal) -> int:
-    """One thread or all that torch would take, whichever trains a small model faster: on a busy machine often one."""
-    family = next(iter(proposal.families.values()))
-
-    def make() -> dict[str, float]:
-        found = {}
-        for count in sorted({1, store.get("run")["machine"]["threads"]}):
-            torch.set_num_threads(count)
-            found[str(count)] = probe(data, family.mixer, family.default, proposal.batch, 1.0).step
-        return found
-
-    found = store.once("threads", "probe", make)
-    count = int(min(found, key=lambda n: found[n]))
-    torch.set_num_threads(count)
-    return count
-
-
-def _search(search: Search, options: Options) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
-    """(best trial of each mixer, what was left out and why, the plan)."""
-    paces: dict[str, Pace] = {}
-    excluded: dict[str, str] = {}
-    for mixer in search.proposal.families:
-        _, found = search.first(mixer)
-        if isinstance(found, str):
-            excluded[mixer] = found
-        else:
-            paces[mixer] = found
-            search.say(f"probe: {mixer} {1000 * found.step:.1f} ms a training step")
-    if not paces:
-        return {}, excluded, {}
-
-    def make() -> dict[str, Any]:
-        made, short = plan.search_plan(options.minutes, _left(search.store, options), paces)
-        return {**vars(made), "short": short}
-
-    stored = search.store.once("plan/search", "plan", make)
-    short = stored.pop("short")
-    made = plan.SearchPlan(**{**stored, "mixers": tuple(stored["mixers"])})
-    best = search.screen(made)
-    for mixer in best:
-        search.refine(mixer, made)
-    return search.best(), {**excluded, **short}, {"search": stored}
-
-
-def _left(store: Store, options: Options) -> float:
-    """Seconds of --minutes that finished units have not used."""
-    return 60 * options.minutes - sum(store.seconds().values())
-
-
-def _hand_over(finals: Finals, winner: Entry, data: Dataset, told: dict[str, Any]) -> None:
-    """The winner's folder again as `best`, with its card."""
-    model = saved.read(finals.where(winner)).model
-    opened = {"data": finals.options.data, **finals.options.source}
-    saved.write(finals.folder / "best", model, data, opened, report.card(winner, told))
+def check_folder(out: Path, resume: bool) -> None:
+    """Refuse a folder that holds something else, before anything is read."""
+    old = (out / FILE).is_file()
+    if resume and not old:
+        raise InputError(f"{out}: holds no run to resume")
+    if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        earlier, other = "holds an earlier run; go on with --resume or", "exists and is not empty;"
+        raise InputError(f"{out}: {earlier if old else other} give another --out")
 
 
 @contextmanager
 def workspace(out: Path, resume: bool, options: Options, data: Dataset) -> Iterator[Store]:
     """The run's folder and store. A new run that fails before its first trial leaves no folder behind."""
-    old = (out / FILE).is_file()
-    if resume and not old:
-        raise InputError(f"{out}: holds no run to resume")
-    if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        told = (
-            "holds an earlier run; go on with --resume or give another --out"
-            if old
-            else "exists and is not empty; give another --out"
-        )
-        raise InputError(f"{out}: {told}")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
@@ -168,7 +170,7 @@ def _same_run(store: Store, out: Path, options: Options, data: Dataset) -> None:
     run = store.once(
         "run", "plan", lambda: {**asked, "machine": machine(), "versions": versions(), "split": split_names(data)}
     )
-    changed = [n for n, v in asked["options"].items() if run["options"].get(n) != v]
+    changed = [n for n, v in options.model_dump(mode="json").items() if run["options"].get(n) != v]
     if changed:
         raise InputError(f"{out}: was begun with other options: {', '.join(changed)}")
     if run["hash"] != data.hash:

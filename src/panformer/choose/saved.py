@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
+
 from ..core.errors import InputError
 from ..data.base import Dataset, Task
 from ..data.prepare import Preparation, load_prepare
@@ -61,7 +63,10 @@ def read(folder: str | Path) -> Saved:
             f"{folder}/{FILE}: not a preparation of this version (lacks {', '.join(absent) or 'its format'})"
         )
     prepare = load_prepare(tree["prepare"])
-    task = Task(**{n: tuple(v) if isinstance(v, list) else v for n, v in tree["task"].items()})
+    try:
+        task = TypeAdapter(Task).validate_python(tree["task"])
+    except ValidationError as fault:
+        raise InputError(f"{folder}/{FILE}: task: {fault.errors()[0]['msg'].lower()}") from None
     return Saved(_answers(folder), prepare, task, tree["facts"], tree["source"])
 
 

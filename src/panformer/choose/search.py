@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from ..core.errors import PanformerError, require
@@ -72,7 +73,7 @@ class Search:
     def _too_much(self, mixer: str, choice: Choice) -> str:
         """Which limit the untrained model already breaks: counted size and memory, measured latency."""
         limits = self.options.limits
-        if limits == type(limits)():
+        if limits.free:
             return ""
         model = build(forms.spec(self.data.task, mixer, choice), seed=0).eval()
         rows = propose.sample(self.data, self.options.batch)
@@ -164,7 +165,7 @@ class Search:
             asked = study.ask()
             choice = self._draw(mixer, asked)
             stored = self.store.get(f"trial/{mixer}/{number}")
-            body = self.run(mixer, number, choice, plan.trial, lambda check, value, t=asked: _judge(t, check, value))
+            body = self.run(mixer, number, choice, plan.trial, partial(_judge, asked))
             for check, (_, value) in enumerate(body["checks"] if stored else [], 1):
                 asked.report(value, check)
             ended = {"complete": states.COMPLETE, "pruned": states.PRUNED}.get(body["state"], states.FAIL)

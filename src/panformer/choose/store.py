@@ -45,6 +45,13 @@ class Store:
         row = self._db.execute("select body from units where key = ?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
+    def must(self, key: str) -> Any:
+        """The body of a unit that every run begins with."""
+        body = self.get(key)
+        if body is None:
+            raise InputError(f"{self.path}: holds no unit {key!r}; this is no run of panformer choose")
+        return body
+
     def put(self, key: str, stage: str, body: Any, seconds: float = 0.0) -> Any:
         """Keep a unit; a second one of the same key is an error. Returns the body as it will be read back."""
         text = json.dumps(body, allow_nan=False)

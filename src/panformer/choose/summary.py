@@ -1,4 +1,4 @@
-"""The data in a few lines: what it is, why it is read so, and what is wrong with it. Printed first, kept in the report."""
+"""The data in a few lines: what it is, why it is read so, what is wrong with it. Printed first, kept in the report."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def summary(data: Dataset) -> dict[str, Any]:
     """Plain facts of a data set, for the report."""
     task = data.task
     return {
-        "name": data.name, "task": task.kind, "measure": task.measure, "hash": data.hash,
-        "inputs": _inputs(data), "why": list(data.facts.get("why", [])), "warnings": list(data.facts.get("warnings", [])),
+        "name": data.name, "task": task.kind, "measure": task.measure, "hash": data.hash, "inputs": _inputs(data),
+        "why": list(data.facts.get("why", [])), "warnings": list(data.facts.get("warnings", [])),
         "rows": data.facts.get("rows"), "split": data.facts.get("split"), "classes": data.facts.get("classes"),
         "lengths": data.facts.get("lengths"), "refused": data.refused[:200], "refused_count": len(data.refused),
     }  # fmt: skip
@@ -23,9 +23,8 @@ def lines(facts: dict[str, Any]) -> list[str]:
     split = facts["split"] or {}
     told = [f"{facts['name']}: {facts['task']}, scored by {facts['measure']}; {facts['inputs']}"]
     told += [f"  {line}" for line in facts["why"]]
-    told.append(
-        f"  split {split.get('train')} / {split.get('valid')} / {split.get('test')} (train / valid / test): {split.get('rule')}"
-    )
+    sizes = " / ".join(str(split.get(name)) for name in ("train", "valid", "test"))
+    told.append(f"  split {sizes} (train / valid / test): {split.get('rule')}")
     if facts["classes"]:
         told.append("  classes: " + ", ".join(f"{name} ({n:,})" for name, n in list(facts["classes"].items())[:20]))
     if facts["lengths"]:
@@ -40,7 +39,8 @@ def _inputs(data: Dataset) -> str:
     task = data.task
     if task.kind == "forecasting":
         names = ", ".join(task.columns[:6]) + (" ..." if len(task.columns) > 6 else "")
-        return f"{task.channels} channels ({names}), {task.max_length} steps back, {task.horizon} ahead, season {task.season}"
+        steps = f"{task.max_length} steps back, {task.horizon} ahead, season {task.season}"
+        return f"{task.channels} channels ({names}), {steps}"
     if task.reads == "image":
         return f"images of {task.grid[0]} x {task.grid[1]}, {task.channels} channels"
     if task.reads == "tokens":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def _stretches(valid: Examples, size: int) -> Examples | None:
 
 
 def probe(data: Dataset, mixer: str, choice: Choice, batch: int, patience: float) -> Pace:
-    """The pace of a choice: the median of up to 10 steps after the first (fewer where they take long), and a validation."""
+    """The pace of a choice: the median of 10 steps less the first (fewer where they are long), and a validation."""
     times: list[float] = []
 
     class Enough(Exception):
@@ -142,7 +143,7 @@ def rows_at_once(data: Dataset) -> int:
 def curve(fit: Fit) -> dict[str, Any]:
     """The learning curve in few points: (step, mean training loss since the last) and every validation."""
     edges = np.unique(np.linspace(0, fit.steps, min(POINTS, fit.steps) + 1).astype(int))
-    losses = [[int(b), round(float(np.mean(fit.losses[a:b])), 5)] for a, b in zip(edges, edges[1:], strict=False)]
+    losses = [[int(b), round(float(np.mean(fit.losses[a:b])), 5)] for a, b in pairwise(edges)]
     return {"losses": losses, "checks": [list(c) for c in fit.checks], "best_step": fit.best_step}
 
 
@@ -156,5 +157,17 @@ def run(
 ) -> Fit:
     """Train a built model on the training split."""
     assert model.spec.objective is not None
-    feed = Batches(data.train, data.task, how.batch, how.seed, window(data.task))
+    feed = _Feed(data.train, data.task, how.batch, how.seed, window(data.task))
     return fit(model, model.spec.objective.build(), feed, how, validate, data.task.lower_is_better, folder, watch)
+
+
+class _Feed(Batches):
+    """Batches whose state taken after the last batch of an epoch is read as the start of the next.
+
+    The loop takes a pass without batches for an empty split.
+    """
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        if self.position >= len(self):
+            self.epoch, self.position = self.epoch + 1, 0

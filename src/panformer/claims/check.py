@@ -65,7 +65,7 @@ class Bench:
     def __init__(self, paper: schema.Paper, say: Say) -> None:
         self.paper, self.say = paper, say
         self.specs: dict[str, str] = {}  # arm -> hash of the model it built
-        self._memo: dict[str, run.Run | float] = {}
+        self._memo: dict[str, Any] = {}
 
     def judge(self, one: Any) -> judges.Outcome:
         if isinstance(one, schema.Equal):
@@ -115,7 +115,7 @@ class Bench:
             if one.task is not None:
                 out.append(self._trained(arm, one, change, seed).measure)
             else:
-                out.append(float(self._fact("facts", one.fact, seed, {**one.options, **change.options}, change)))
+                out.append(self._number(one, change, seed))
         self.say(f"  {arm}: {' '.join(f'{x:.4g}' for x in out)}")
         return out
 
@@ -129,6 +129,13 @@ class Bench:
         done = self._memo[key]
         self.specs[arm] = done.spec_hash
         return done
+
+    def _number(self, one: Any, change: schema.Change, seed: int) -> float:
+        options = {**one.options, **change.options}
+        key = schema.fingerprint([one.fact, options, change.model_dump(), seed])
+        if key not in self._memo:
+            self._memo[key] = float(self._fact("facts", one.fact, seed, options, change))
+        return self._memo[key]
 
     def _fact(
         self, home: str, name: str, seed: int, options: Mapping[str, Any], change: schema.Change = schema.Change()

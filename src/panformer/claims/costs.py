@@ -18,6 +18,7 @@ from ..core import state as states
 from ..core.errors import InputError
 from ..measure import cost as counted
 from ..model.build import build
+from ..model.model import Model
 
 TIMED = ("forward", "train", "decode")
 ENDS = {"embed": {"use": "tokens", "vocab": 256}}  # for a model that says nothing of its own
@@ -36,7 +37,7 @@ def meter(cost: str, spec: dict[str, Any], length: int, batch: int) -> Callable[
     return lambda: min(_clock(work) for _ in range(runs))
 
 
-def _count(cost: str, model: torch.nn.Module, length: int, batch: int) -> int:
+def _count(cost: str, model: Model, length: int, batch: int) -> int:
     if cost == "parameters":
         return counted.parameters(model)
     if cost == "state":

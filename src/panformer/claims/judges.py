@@ -49,9 +49,10 @@ def equal(check: schema.Equal, ask: Callable[[str, int, Mapping[str, Any]], Any]
 def parity(check: schema.Parity, ask: Callable[[str, int, Mapping[str, Any]], Any]) -> Outcome:
     """As `equal`, against an installed public implementation on copied weights."""
     try:
-        errors = [difference(*ask(check.peer, s, check.options), exact=False) for s in range(check.seeds)]
+        pairs = [ask(check.peer, s, check.options) for s in range(check.seeds)]
     except EnvironmentGap as gap:
         return Outcome(v.INCONCLUSIVE, f"peer absent: {gap}")
+    errors = [difference(ours, theirs, exact=False) for ours, theirs in pairs]
     worst = max(errors, key=lambda e: math.inf if math.isnan(e) else e)
     reason = f"largest error {worst:.2g}, tolerance {check.tolerance:.2g}"
     numbers = {"error": errors, "tolerance": check.tolerance}
@@ -141,16 +142,17 @@ def scales(lengths: Sequence[int], sweeps: Sequence[Sequence[float]], bound: sch
     Interval: over the slopes of the sweeps, and at least as wide as the straight line's own misfit allows.
     """
     stats = require("scipy.stats", "choose")
-    numbers = {"lengths": list(lengths), "values": [list(s) for s in sweeps]}
+    numbers: dict[str, Any] = {"lengths": list(lengths), "values": [list(s) for s in sweeps]}
     if not all(x > 0 and math.isfinite(x) for s in sweeps for x in s):
         return Outcome(v.INCONCLUSIVE, "a value is not positive, so it has no logarithm", numbers)
     fits = [stats.linregress(np.log(lengths), np.log(s)) for s in sweeps]
-    numbers["exponents"] = [float(f.slope) for f in fits]
+    slopes = [float(f.slope) for f in fits]
+    numbers["exponents"] = slopes
     mean = stats.linregress(np.log(lengths), np.mean(np.log(sweeps), 0))
     reach = float(stats.t.ppf(0.5 + LEVEL / 2, len(lengths) - 2) * mean.stderr)
     found = Interval(float(mean.slope) - reach, float(mean.slope), float(mean.slope) + reach)
     if len(fits) > 1:
-        over = v.interval(numbers["exponents"])
+        over = v.interval(slopes)
         found = Interval(min(found.low, over.low), found.mean, max(found.high, over.high))
     reason = f"exponent {found.mean:.3g} [{found.low:.3g}, {found.high:.3g}], expected {_range(bound)}"
     return Outcome(v.lies_in(found, bound), reason, numbers, found)

@@ -156,8 +156,8 @@ def train(
     from ..choose.fit import train as run
     from ..choose.progress import Progress
     from ..core.part import parse
-    from ..core.tree import read_tree
     from ..core.spec import locate
+    from ..core.tree import read_tree
     from ..train.loop import Train
     from .spec import set_key
 
@@ -172,6 +172,5 @@ def train(
     if as_json:
         typer.echo(json.dumps(told))
     else:
-        typer.echo(
-            f"test {told['measure']} {told['test']:.6g}, validation {told['valid']:.6g} after {told['steps']} steps; model: {folder / 'model'}"
-        )
+        found = f"test {told['measure']} {told['test']:.6g}, validation {told['valid']:.6g}"
+        typer.echo(f"{found} after {told['steps']} steps; model: {folder / 'model'}")

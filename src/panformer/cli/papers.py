@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -23,7 +22,7 @@ COLOUR = {"upheld": "green", "not upheld": "red", "inconclusive": "yellow"}
 class _ListFirst(TyperGroup):
     """`papers mamba` means `papers list mamba`."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = args[:1] and (args[0] in self.commands or args[0] == "--help")
         return super().parse_args(ctx, args if known else ["list", *args])
 

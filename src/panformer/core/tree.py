@@ -53,7 +53,7 @@ class _Strict(_Once, yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-class _Fast(_Once, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class _Fast(_Once, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
     pass
 
 

@@ -63,7 +63,7 @@ class Scores:
 
     @classmethod
     def read(cls, tree: Mapping[str, Any]) -> Scores:
-        return cls(*(np.array(tree[n]) for n in ("sums", "weights", "scale")), tree["root"])
+        return cls(np.array(tree["sums"]), np.array(tree["weights"]), np.array(tree["scale"]), tree["root"])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Mixer, Position, linear
+from ..core.families import Mixer, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Branch, Channel, Mixer, Norm, Reducer, Residual
+from ..core.families import Branch, Channel, Mixer, Norm, Residual
 from ..core.layout import Layout
 from ..core.schedule import Placed
 from ..core.shared import Shared

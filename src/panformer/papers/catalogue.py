@@ -66,8 +66,8 @@ class Row:
             return None, ""
         try:
             entry = schema.read(self.path)
-        except InputError as line:
-            return None, str(line)
+        except InputError as told:
+            return None, str(told)
         if entry.id != self.id:
             return None, f"{self.path.name}: id is {entry.id}, the row {self.slug!r} has {self.id}"
         line = fault(entry)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...papers.schema import Change, Train
 from .. import registry, run
@@ -22,8 +23,9 @@ def load(seed: int, model: Mapping[str, Any], steps: int, balance: float = 0.01,
     done = run.train_once(spec, task, seed, Train(steps=steps))
     batch = task.test(torch.Generator().manual_seed(seed), 64)
     with torch.no_grad():
-        counts = done.model.run(batch.x).stats["expert_load"]
-    experts = next(layer.channel.config.experts for layer in done.model.trunk.layers)
+        counts: Tensor = done.model.run(batch.x).stats["expert_load"]
+    channel: Any = done.model.trunk.each()[0].channel
+    experts = channel.config.experts
     share = counts.view(-1, experts).double()
     share = share / share.sum(-1, keepdim=True)
     entropy = -(share * share.clamp(min=1e-12).log()).sum(-1) / torch.tensor(float(experts)).log()

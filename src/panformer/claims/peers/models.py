@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...core.layout import pack
+from ...core.part import config
 from ...model.build import build
 from ._copy import Rules, carry, public, randomise
 
@@ -95,8 +96,8 @@ def modernbert(seed: int) -> Pair:
         "head": {"use": "lm", "vocab": VOCAB, "transform": norm, "bias": True},
     }).double().eval()  # fmt: skip
     with torch.no_grad():  # their first layer has no norm of its own: the embedding's stands for it
-        ours.trunk.layers[0].residual.norms[0] = torch.nn.Module()
-        ours.trunk.layers[0].residual.norms[0].forward = lambda x, at: x
+        first_layer: Any = ours.trunk.each()[0]
+        first_layer.residual.norms[0] = config("norms", "none").build(WIDTH)
     rules: Rules = (
         (r"embed\.table\.weight", "model.embeddings.tok_embeddings.weight"),
         (r"embed\.norm\.weight", "model.embeddings.norm.weight"),

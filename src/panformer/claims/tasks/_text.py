@@ -53,7 +53,8 @@ def package(name: str) -> tuple[bytes, ...]:
 def halves(raw: bytes, share: float = 0.8) -> tuple[Tensor, Tensor]:
     """The first part of a document for training and its end for the test, as bytes."""
     cut = int(len(raw) * share)
-    return tuple(torch.frombuffer(bytearray(side or b"\n"), dtype=torch.uint8) for side in (raw[:cut], raw[cut:]))
+    first, last = (torch.frombuffer(bytearray(side or b"\n"), dtype=torch.uint8) for side in (raw[:cut], raw[cut:]))
+    return first, last
 
 
 @cache

@@ -18,10 +18,11 @@ from ._base import Batch, Options, Task
 class Lagged(Task):
     class Config(Options):
         variates: int = Field(8, ge=2)
+        test: int | None = Field(None, ge=2, description="variates in the test, as in training by default")
         lookback: int = Field(48, gt=1)
         horizon: int = Field(8, gt=0)
-        coupling: float = Field(0.8, ge=0, le=1)
-        noise: float = Field(0.1, ge=0)
+        coupling: float = Field(0.9, ge=0, le=1)
+        noise: float = Field(0.03, ge=0)
 
     lower_is_better = True
     resolution = 0.0
@@ -40,9 +41,15 @@ class Lagged(Task):
         return float((out - target).square().sum()), float(target.numel())
 
     def batch(self, rng, size):
+        return self._make(rng, size, self.config.variates)
+
+    def test(self, rng, size):
+        return self._make(rng, size, self.config.test or self.config.variates)
+
+    def _make(self, rng: torch.Generator, size: int, variates: int) -> Batch:
         c = self.config
-        total, lead = c.lookback + c.horizon, c.horizon * c.variates  # the lead hides where shifts wrap around
-        walks = torch.randn(c.variates, size, total + lead, generator=rng).cumsum(-1) / math.sqrt(total + lead)
+        total, lead = c.lookback + c.horizon, c.horizon * variates  # the lead hides where shifts wrap around
+        walks = torch.randn(variates, size, total + lead, generator=rng).cumsum(-1) / math.sqrt(total + lead)
         series = [walks[0]]
         for walk in walks[1:]:
             series.append(c.coupling * torch.roll(series[-1], c.horizon, -1) + (1 - c.coupling) * walk)
