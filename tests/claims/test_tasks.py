@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from panformer.claims import registry
-from panformer.claims.arms import spec_of
 from panformer.claims.tasks import listops
 from panformer.claims.tasks._base import SKIP, Feed
 from panformer.claims.tasks._text import MASK, streams
 from panformer.core.errors import InputError
 from panformer.core.spec import read
 from panformer.papers.schema import Change
+from panformer.claims.arms import spec_of
 
 ALL = registry.modules("tasks")
 MODEL = {"width": 16, "schedule": [{"mixer": {"use": "attention", "heads": 2}, "channel": "mlp"}]}
@@ -181,22 +181,11 @@ def test_text_read_beyond_the_trained_length_counts_only_there():
 
 
 def test_few_labels_are_the_same_few():
-    t = task("grammar", examples=5)
+    t = task("sections", examples=5)
     feed = iter(Feed(t, 32, rng(3)))
     seen = {tuple(row) for _ in range(3) for row in next(feed).x.tolist()}
     assert len(seen) <= 5
-    assert {tuple(r) for r in task("grammar", examples=5).batch(rng(4), 64).x.tolist()}.isdisjoint(seen)
-
-
-def test_a_dialect_is_how_classes_follow():
-    from panformer.claims.tasks.grammar import _classes
-
-    kind = {int(w): k for k, row in enumerate(_classes(120, 6)) for w in row}
-    batch = task("grammar", noise=0.0).batch(rng(), 16)
-    for x, y in zip(batch.x.tolist(), batch.y.tolist(), strict=True):
-        assert {(kind[b] - kind[a]) % 6 for a, b in zip(x, x[1:])} == {y}
-    stray = task("grammar", form="strays", noise=0.3)
-    assert 0.2 < stray.batch(rng(), 256).y.float().mean() < 0.3 and not task("grammar", form="strays", noise=0).batch(rng(), 8).y.any()
+    assert {tuple(r) for r in task("sections", examples=5).batch(rng(4), 64).x.tolist()}.isdisjoint(seen)
 
 
 def test_a_lagged_series_follows_its_neighbour():

@@ -1,6 +1,7 @@
 """Which standard package does this piece of source come from? Bytes in, one of the packages out.
 
-The end of every file is the test.
+The end of every file is the test. `examples` limits training to so many fixed pieces in all, for
+questions about few labels.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ class Sections(Task):
     class Config(Options):
         classes: int = Field(6, ge=2, le=len(PACKAGES))
         length: int = Field(128, gt=1)
+        examples: int | None = Field(None, gt=0)
 
     def ends(self):
         return {
@@ -27,7 +29,11 @@ class Sections(Task):
         }
 
     def batch(self, rng, size):
-        return self._make(rng, size, 0)
+        if self.config.examples is None:
+            return self._make(rng, size, 0)
+        pool = self._make(torch.Generator().manual_seed(rng.initial_seed()), self.config.examples, 0)
+        chosen = torch.randint(0, self.config.examples, (size,), generator=rng)
+        return Batch(pool.x[chosen], y=pool.y[chosen])
 
     def test(self, rng, size):
         return self._make(rng, size, 1)

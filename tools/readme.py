@@ -1,0 +1,80 @@
+"""Write the measured parts of README.md from the runs that measured them: `python tools/readme.py DEMO_FOLDER`.
+
+Each part stands between `<!-- name -->` and `<!-- /name -->`; what no run has written stays as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+from panformer.choose import plots, report
+from panformer.cli.papers import papers
+from panformer.papers import catalogue
+
+ROOT = Path(__file__).parent.parent
+
+
+def demo(folder: Path) -> str:
+    """The table that the run printed, and its plot as docs/demo.svg."""
+    told = json.loads((folder / "report.json").read_text())
+    measure = told["data"]["measure"]
+    svg = plots.against(told["contenders"], told["outcome"]["front"], "latency", measure in report.LOWER, measure)
+    (ROOT / "docs" / "demo.svg").write_text(svg.replace("currentColor", "#777"))  # readable on light and on dark
+    text = _printed(lambda: report.terminal(told, Path("demo-run")))
+    return f"```\n$ panformer choose digits --minutes 3 --out demo-run\n{text}\n```\n\n![test accuracy against latency](docs/demo.svg)"
+
+
+def listing() -> str:
+    text = _printed(lambda: papers(area="foundation"))
+    lines = [line.rstrip()[:118] for line in text.splitlines()]
+    return "```\n$ panformer papers --area foundation\n" + "\n".join(lines) + "\n```"
+
+
+def claims() -> str:
+    """A line per check that ran."""
+    lines = ["| paper | verdict | check | what was found |", "|---|---|---|---|"]
+    for row in catalogue.rows():
+        for i, check in enumerate(row.evidence["checks"] if row.evidence else []):
+            name = (f"[{row.slug}](src/panformer/papers/evidence/{row.slug}.json)", f"**{row.verdict}**") if not i else ("", "")
+            lines.append(f"| {name[0]} | {name[1]} | {check['about'] or check['judge']} | {check['verdict']}: {check['reason']} |")
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    lines = ["| | precision | panformer | transformers | ratio | share of a plain matrix product's rate |", "|---|---|---|---|---|---|"]
+    machine = ""
+    for path in sorted((ROOT / "benchmarks").glob("*.json")):
+        told = json.loads(path.read_text())
+        machine = f"{told['machine']['processor']}, {told['machine']['threads']} threads, {told['machine']['date'][:10]}"
+        for row in told["rows"]:
+            lines.append(
+                f"| {told['suite']} | {row['precision']} | {row['panformer']:g} {row['unit']} | {row['transformers']:g} "
+                f"| {row['speedup']:.2f}x | {row['share_of_matmul_limit']:.0%} |"
+            )
+    return "\n".join([*lines, "", f"Medians of interleaved rounds on {machine}; files in `benchmarks/`."]) if machine else ""
+
+
+def _printed(work) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        work()
+    return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).strip("\n")
+
+
+def main() -> None:
+    text = (ROOT / "README.md").read_text()
+    parts = {"listing": listing(), "claims": claims(), "speed": speed()}
+    if len(sys.argv) > 1:
+        parts["demo"] = demo(Path(sys.argv[1]))
+    for name, new in parts.items():
+        if new:
+            text = re.sub(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, n=new: f"{m[1]}{n}\n{m[2]}", text, flags=re.S)
+    (ROOT / "README.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
