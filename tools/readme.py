@@ -40,23 +40,38 @@ def claims() -> str:
     lines = ["| paper | verdict | check | what was found |", "|---|---|---|---|"]
     for row in catalogue.rows():
         for i, check in enumerate(row.evidence["checks"] if row.evidence else []):
-            name = (f"[{row.slug}](src/panformer/papers/evidence/{row.slug}.json)", f"**{row.verdict}**") if not i else ("", "")
-            lines.append(f"| {name[0]} | {name[1]} | {check['about'] or check['judge']} | {check['verdict']}: {check['reason']} |")
+            name = (
+                (f"[{row.slug}](src/panformer/papers/evidence/{row.slug}.json)", f"**{row.verdict}**")
+                if not i
+                else ("", "")
+            )
+            lines.append(
+                f"| {name[0]} | {name[1]} | {check['about'] or check['judge']} | {check['verdict']}: {check['reason']} |"
+            )
     return "\n".join(lines)
 
 
 def speed() -> str:
-    lines = ["| | precision | panformer | transformers | ratio | share of a plain matrix product's rate |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| | precision | panformer | transformers | ratio | share of a plain matrix product's rate |",
+        "|---|---|---|---|---|---|",
+    ]
     machine = ""
     for path in sorted((ROOT / "benchmarks").glob("*.json")):
         told = json.loads(path.read_text())
-        machine = f"{told['machine']['processor']}, {told['machine']['threads']} threads, {told['machine']['date'][:10]}"
+        machine = (
+            f"{told['machine']['processor']}, {told['machine']['threads']} threads, {told['machine']['date'][:10]}"
+        )
         for row in told["rows"]:
             lines.append(
                 f"| {told['suite']} | {row['precision']} | {row['panformer']:g} {row['unit']} | {row['transformers']:g} "
                 f"| {row['speedup']:.2f}x | {row['share_of_matmul_limit']:.0%} |"
             )
-    return "\n".join([*lines, "", f"Medians of interleaved rounds on {machine}; files in `benchmarks/`."]) if machine else ""
+    return (
+        "\n".join([*lines, "", f"Medians of interleaved rounds on {machine}; files in `benchmarks/`."])
+        if machine
+        else ""
+    )
 
 
 def _printed(work) -> str:
@@ -72,7 +87,9 @@ def main() -> None:
         parts["demo"] = demo(Path(sys.argv[1]))
     for name, new in parts.items():
         if new:
-            text = re.sub(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, n=new: f"{m[1]}{n}\n{m[2]}", text, flags=re.S)
+            text = re.sub(
+                f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, n=new: f"{m[1]}{n}\n{m[2]}", text, flags=re.S
+            )
     (ROOT / "README.md").write_text(text)
 
 

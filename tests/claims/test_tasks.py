@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from panformer.claims import registry
+from panformer.claims.arms import spec_of
 from panformer.claims.tasks import listops
 from panformer.claims.tasks._base import SKIP, Feed
 from panformer.claims.tasks._text import MASK, streams
 from panformer.core.errors import InputError
 from panformer.core.spec import read
 from panformer.papers.schema import Change
-from panformer.claims.arms import spec_of
 
 ALL = registry.modules("tasks")
 MODEL = {"width": 16, "schedule": [{"mixer": {"use": "attention", "heads": 2}, "channel": "mlp"}]}

@@ -133,7 +133,8 @@ class Finals:
         return min(range(len(entry["runs"])), key=lambda k: (self.sign * entry["runs"][k]["valid"], k))
 
     def _weighed(self, entries: list[Entry]) -> list[Entry]:
-        plain = sorted((e for e in entries if e["kind"] == "baseline"), key=lambda e: self.sign * valid(e))
+        plain = [e for e in entries if e["kind"] == "baseline"]
+        plain.sort(key=lambda e: (self.sign * valid(e), e["latency"]["1"]["median"]))
         few = plain if self.options.limits.memory_mb is not None else plain[:1]
         return [e for e in entries if e["kind"] == "candidate"] + few
 

@@ -36,7 +36,7 @@ def decide(entries: list[Entry], options: Options, task: Task) -> dict[str, Any]
         misses = {e["name"]: max(options.limits.over(cost(e, options.batch)).values()) for e in entries}
         name = min(misses, key=lambda n: misses[n])
         raise InputError(f"nothing fits the limits; the nearest is {name}: {over[name]}")
-    fits.sort(key=lambda e: (sign * valid(e), e["latency"]["1"]["median"]))
+    fits.sort(key=lambda e: (sign * valid(e), e["latency"]["1"]["median"]))  # the faster of equals
     for entry in entries:
         entry["valid"], entry["test"] = valid(entry), _plain(tested(entry, task))
     points = {e["name"]: (sign * e["test"]["mean"], e["latency"]["1"]["median"], e["size_mb"]) for e in fits}
@@ -80,7 +80,7 @@ def _names(winner: Entry) -> str:
 
 def _says(name: str, apart: Interval, task: Task) -> str:
     """The comparison in one sentence, on the test split."""
-    span = f"95% interval {apart.low:.4g} to {apart.high:.4g}"
+    span = f"95% interval {apart.low + 0.0:.4g} to {apart.high + 0.0:.4g}"
     told = f"{task.measure} apart by {abs(apart.mean):.4g} ({span}, positive: the winner is better)"
     if apart.low > 0:
         return f"better than {name} on the test split: {told}"

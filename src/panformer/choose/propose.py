@@ -56,7 +56,7 @@ def propose(data: Dataset, limits: Limits, include: tuple[str, ...] = (), exclud
     for name in (*include, *exclude):
         if name not in every:
             raise unknown("mixer", name, every)
-    batch = 16 if data.task.kind == "language" else 32 if len(data.train) < 5000 else 64
+    batch = 4 if data.task.kind == "language" else 32 if len(data.train) < 5000 else 64
     families: dict[str, Family] = {}
     excluded: dict[str, str] = {}
     for name in every:

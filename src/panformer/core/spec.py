@@ -124,7 +124,11 @@ def _fill(spec: Spec, layer: Layer, place: Config | None, used: set[str]) -> Lay
 def _directed(mixer: Config, causal: bool) -> Config:
     """The mixer with the model's direction, unless it sets its own."""
     if "causal" in type(mixer).model_fields:
-        return mixer if mixer.model_dump(include={"causal"})["causal"] is not None else mixer.model_copy(update={"causal": causal})
+        return (
+            mixer
+            if mixer.model_dump(include={"causal"})["causal"] is not None
+            else mixer.model_copy(update={"causal": causal})
+        )
     if causal and not mixer.part.causal:
         raise InputError(f"mixer {mixer.part.use()!r} looks ahead and cannot stand in a causal model")
     return mixer

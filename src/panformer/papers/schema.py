@@ -254,4 +254,3 @@ def _follow(path: list[str]) -> tuple[list[str], list[str]]:
         inner = cls.model_fields[key].annotation if key in cls.model_fields else None
         cls = next((c for c in (inner, *get_args(inner)) if isinstance(c, type) and issubclass(c, BaseModel)), cls)
     return [field.alias or name for name, field in cls.model_fields.items()], keys
-

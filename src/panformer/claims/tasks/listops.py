@@ -14,7 +14,12 @@ from pydantic import Field, model_validator
 from ._base import Batch, Options, Task
 
 CLOSE, OPS = 10, {"MAX": 11, "MIN": 12, "MED": 13, "SUM": 14}
-RULES: dict[int, Callable[[list[int]], int]] = {11: max, 12: min, 13: lambda v: sorted(v)[len(v) // 2], 14: lambda v: sum(v) % 10}
+RULES: dict[int, Callable[[list[int]], int]] = {
+    11: max,
+    12: min,
+    13: lambda v: sorted(v)[len(v) // 2],
+    14: lambda v: sum(v) % 10,
+}
 VOCAB = 15
 
 
