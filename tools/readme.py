@@ -26,7 +26,7 @@ def demo(folder: Path) -> str:
     svg = plots.against(told["contenders"], told["outcome"]["front"], "latency", measure in report.LOWER, measure)
     (ROOT / "docs" / "demo.svg").write_text(svg.replace("currentColor", "#777"))  # readable on light and on dark
     text = _printed(lambda: report.terminal(told, Path("demo-run")))
-    return f"```\n$ panformer choose digits --minutes 3 --out demo-run\n{text}\n```\n\n![test accuracy against latency](docs/demo.svg)"
+    return f"```\n$ panformer choose digits --minutes {told['options']['minutes']:g} --out demo-run\n{text}\n```\n\n![test accuracy against latency](docs/demo.svg)"
 
 
 def listing() -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from panformer.cli.main import main
 
-MINUTES = "0.6"
+MINUTES = "1.2"
 
 
 def call(*args):
@@ -190,6 +190,12 @@ def test_folders_in_the_way(chosen, files, tmp_path, run):
     done = run(*choose(files, out, "--resume", "--seed", "4"))
     assert done.returncode == 2
     assert "begun with other options: seed" in done.stderr
+    shutil.copytree(out, tmp_path / "old", ignore=shutil.ignore_patterns("models", "best"))
+    with sqlite3.connect(tmp_path / "old" / "results.sqlite") as db:
+        db.execute("""update units set body = replace(body, '"format": 1', '"format": 0') where key = 'run'""")
+    db.close()
+    done = run(*choose(files, tmp_path / "old", "--resume"))
+    assert (done.returncode, "begun by another version" in done.stderr) == (2, True), done.stderr[-300:]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("keep me")
     done = run(*choose(files, tmp_path / "mine"))

@@ -73,7 +73,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(files, tmp_path):
     (tmp_path / "spec.json").write_text(json.dumps({**LAYER, "name": "small"}))
 
     def call(out, *more):
-        options = ["--steps", "400", "--seed", "2", "--out", str(tmp_path / out), "--json", *more]
+        options = ["--steps", "160", "--seed", "2", "--out", str(tmp_path / out), "--json", *more]
         return [
             sys.executable,
             "-m",
@@ -88,7 +88,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(files, tmp_path):
     assert whole.returncode == 0, whole.stderr[-300:]
     work = subprocess.Popen(call("parts"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for line in work.stderr:
-        if "step 120" in line:
+        if "step 48" in line:
             work.send_signal(signal.SIGINT)
             break
     rest = work.communicate(timeout=60)[1]

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -185,20 +184,13 @@ def test_filters_meet():
             catalogue.select(rows, **wrong)
 
 
-def test_listing_needs_no_torch_and_is_quick():
+def test_listing_needs_no_torch():
     code = (
-        "import sys, time; t = time.perf_counter(); from panformer.papers.catalogue import rows, search; "
-        "a = [r.public() for r in rows()]; print(len(a), 'torch' in sys.modules, time.perf_counter() - t)"
+        "import sys; from panformer.papers.catalogue import rows, search; "
+        "a = [r.public() for r in rows()]; print(len(a), 'torch' in sys.modules)"
     )
-    seen = []
-    for _ in range(3):  # the best of three, on a machine that may be busy
-        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-        seen.append(float(out[2]))
-        if seen[-1] < 0.5:
-            break
-        time.sleep(0.2)
-    assert out[:2] == ["448", "False"], out
-    assert min(seen) < 0.5, f"listing took {min(seen):.2f} s"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["448", "False"]
 
 
 # ---- the schema

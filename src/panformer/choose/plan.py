@@ -12,7 +12,7 @@ from .trial import LEAST, Pace
 SEARCH = 0.4  # of what is left after baselines and probes; the rest goes to the finalists
 FIRST = 0.35  # of the search goes to one trial of every mixer, in equal shares
 SHORTEST, LONGEST = 1.0, 20.0  # seconds of a trial
-TRIALS = 8  # that a mixer of the second round gets at least
+TRIALS = 8  # that a mixer of the second round gets, where two or more can get them
 MEASURING = (1.5, 9.0)  # seconds to set aside for measuring: per contender, and in all
 
 
@@ -51,7 +51,7 @@ def search_plan(minutes: float, left: float, paces: Mapping[str, Pace]) -> dict[
             f"--minutes {minutes:g} is too little to try {len(tried)} mixers here; try {minutes + more / 60 + 0.1:.1f}"
         )
     trial = min(LONGEST, FIRST * search / count)
-    kept = max(1, min(count, int((1 - FIRST) * search / (TRIALS * trial))))
+    kept = min(count, max(2, int((1 - FIRST) * search / (TRIALS * trial))))
     short = {m: f"one trial takes {least[m]:.1f} s, over its equal share of the minutes" for m in order[count:]}
     rest = search - trial * count
     return {**vars(SearchPlan(order[:count], trial, kept, rest / kept)), "short": short}

@@ -31,19 +31,21 @@ def against(entries: Sequence[dict[str, Any]], front: Sequence[str], x: str, low
 
     def draw(ax: Axes) -> None:
         at = {e["name"]: e["latency"]["1"]["median"] if x == "latency" else e["size_mb"] for e in entries}
+        narrow = max(at.values()) < 10 * min(at.values())  # too few powers of ten to read the axis by
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if narrow and f"{value:e}"[0] in "25" else "")
         for e in entries:
             _bar(ax, at[e["name"]], e, vertical=True)
         best = _best_so_far(sorted((at[e["name"]], e["test"]["mean"]) for e in entries), lower)
         if len(best) > 1:
             ax.plot(*zip(*best, strict=True), color=INK, lw=1, ls="--", alpha=0.6, zorder=1)
-        ax.margins(0.15, 0.1)
+        ax.margins(0.2, 0.1)
+        ax.set_xlabel(name)
+        ax.set_ylabel(f"test {measure} ({'lower' if lower else 'higher'} is better)")
         _label(
             ax, [(at[e["name"]], e["test"]["mean"], e["name"] + (" *" if e["name"] in front else "")) for e in entries]
         )
-        ax.set_xlabel(name)
-        ax.set_ylabel(f"test {measure} ({'lower' if lower else 'higher'} is better)")
 
     return _svg(draw, (6.4, 4.0))
 
@@ -94,6 +96,7 @@ def _best_so_far(points: list[tuple[float, float]], lower: bool) -> list[tuple[f
 
 def _label(ax: Axes, points: list[tuple[float, float, str]]) -> None:
     """Names beside their points, each at the first place around it where it covers no other name or mark."""
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # so that places are known
     draw = ax.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     ends = ax.transData.transform([(x, y) for x, y, _ in points])
     taken: list[Any] = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in ends]  # the marks themselves
@@ -103,7 +106,8 @@ def _label(ax: Axes, points: list[tuple[float, float, str]]) -> None:
             text.set_position((dx, dy))
             text.set_horizontalalignment("left" if dx > 0 else "right")
             box = text.get_window_extent(draw)
-            if not any(box.overlaps(other) for other in taken):
+            inside = ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1
+            if inside and not any(box.overlaps(other) for other in taken):
                 break
         taken.append(box)
 

@@ -25,6 +25,8 @@ from .search import Search
 from .store import FILE, Store
 from .trial import Pace, judged, opened, probe
 
+FORMAT = 1  # of what units hold
+
 Say = Callable[[str], None]
 
 
@@ -73,7 +75,7 @@ class _Run:
         found = outcome.decide(entries, self.options, self.data.task)
         run = self.store.must("run")
         told = {
-            "format": 1, "data": facts, "options": self.options.model_dump(), "outcome": found, "contenders": entries,
+            "format": FORMAT, "data": facts, "options": self.options.model_dump(), "outcome": found, "contenders": entries,
             "excluded": {**self.proposal.excluded, **excluded}, "search": self.store.stage("search"), "plan": plans,
             "spent": self.store.seconds(), "machine": {**run["machine"], "threads": threads},
             "versions": run["versions"],
@@ -87,10 +89,10 @@ class _Run:
         family = next(iter(self.proposal.families.values()))
 
         def make() -> dict[str, float]:
-            found = {}
+            found, few = {}, judged(self.data)
             for count in sorted({1, self.store.must("run")["machine"]["threads"]}):
                 torch.set_num_threads(count)
-                found[str(count)] = probe(self.data, family.mixer, family.default, self.proposal.batch, 1.0).step
+                found[str(count)] = probe(few, family.mixer, family.default, self.proposal.batch, 1.0).step
             return found
 
         found = self.store.once("threads", "probe", make)
@@ -166,10 +168,12 @@ def workspace(out: Path, resume: bool, options: Options, data: Dataset) -> Itera
 
 def _same_run(store: Store, out: Path, options: Options, data: Dataset) -> None:
     """A resumed run has the options and data of the first sitting."""
-    asked = {"options": options.model_dump(mode="json"), "hash": data.hash}
+    asked = {"format": FORMAT, "options": options.model_dump(mode="json"), "hash": data.hash}
     run = store.once(
         "run", "plan", lambda: {**asked, "machine": machine(), "versions": versions(), "split": split_names(data)}
     )
+    if run.get("format") != FORMAT:
+        raise InputError(f"{out}: was begun by another version of panformer; give another --out")
     changed = [n for n, v in options.model_dump(mode="json").items() if run["options"].get(n) != v]
     if changed:
         raise InputError(f"{out}: was begun with other options: {', '.join(changed)}")

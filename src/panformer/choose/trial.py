@@ -26,7 +26,7 @@ LEAST = 24  # steps under which a training run says nothing
 PROBE = 10  # steps of a probe
 POINTS = 60  # of a learning curve that is kept
 WINDOW = 256  # ids of a text that are read at a time
-ROWS, IDS = 1000, 40_000  # of the validation split that a trial is judged on
+ROWS, IDS = 1000, 12_000  # of the validation split that a trial is judged on
 
 Choice = Mapping[str, Any]
 

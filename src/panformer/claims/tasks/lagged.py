@@ -21,8 +21,8 @@ class Lagged(Task):
         test: int | None = Field(None, ge=2, description="variates in the test, as in training by default")
         lookback: int = Field(48, gt=1)
         horizon: int = Field(8, gt=0)
-        coupling: float = Field(0.9, ge=0, le=1)
-        noise: float = Field(0.03, ge=0)
+        coupling: float = Field(0.8, ge=0, le=1)
+        noise: float = Field(0.1, ge=0)
 
     lower_is_better = True
     resolution = 0.0
