@@ -19,7 +19,7 @@ from .costs import ENDS, TIMED, meter
 Say = Callable[[str], None]
 
 
-def check(row: Row, say: Say = lambda line: None, command: str | None = None) -> dict[str, Any]:
+def check(row: Row, say: Say = lambda line: None) -> dict[str, Any]:
     """The evidence of a fresh run of every check; nothing is written."""
     entry = row.entry
     if entry is None:
@@ -34,7 +34,7 @@ def check(row: Row, say: Say = lambda line: None, command: str | None = None) ->
         say(f"  {outcome.verdict}: {outcome.reason} ({seconds:.0f} s)")
         done.append(_told(one, outcome, bench.specs, used, seconds))
     verdict = v.combine(c["verdict"] for c in done)
-    return evidence.record(row, verdict, done, time.perf_counter() - start, command or evidence.command())
+    return evidence.record(row, verdict, done, time.perf_counter() - start, f"panformer check {row.slug}")
 
 
 def _told(
