@@ -22,7 +22,10 @@ ABOUT = {
 
 def section(name: str, folder: Path) -> str:
     told = json.loads((folder / "report.json").read_text())
-    where, file = told["options"]["data"], Path(told["options"]["data"]).name  # the folder it lay in is nobody's business
+    where, file = (
+        told["options"]["data"],
+        Path(told["options"]["data"]).name,
+    )  # the folder it lay in is nobody's business
     page = (folder / "report.html").read_text().replace(where, file).replace(str(folder), f"run-{name}")
     (DOCS / "outside" / f"{name}.html").write_text(page)
     with contextlib.redirect_stdout(io.StringIO()) as out:

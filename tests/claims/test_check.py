@@ -39,7 +39,7 @@ def row(tmp_path):
 
 def test_a_run_leaves_evidence_that_makes_the_row_checked(row, tmp_path):
     said = []
-    found = check.check(row(), said.append, "panformer check mamba")
+    found = check.check(row(), said.append)
     assert row().status == "built"
     path = evidence.write(found, tmp_path / "evidence")
     assert (row().status, row().verdict) == ("checked", found["verdict"])

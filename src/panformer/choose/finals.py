@@ -62,20 +62,23 @@ class Finals:
     def candidates(self, best: Mapping[str, Any], batch: int, plan: FinalPlan) -> list[Entry]:
         """The best choice of each of the best mixers, trained anew under every seed."""
         found = []
+        few = trial.judged(self.data)
+        whole = (trial.amount(self.data.valid) + trial.amount(self.data.test)) / trial.amount(few.valid)  # validations
         for mixer in list(best)[: plan.finalists]:
             choice = best[mixer]["choice"]
-            steps = trial.Pace(**best[mixer]["pace"]).steps(plan.seconds / plan.drag)
-            runs = [self._candidate(mixer, choice, steps, batch, k) for k in range(self.options.seeds)]
+            pace, seconds = trial.Pace(**best[mixer]["pace"]), plan.seconds / plan.drag
+            steps = pace.steps(max(seconds / 3, seconds - whole * pace.check))
+            runs = [self._candidate(few, mixer, choice, steps, batch, k) for k in range(self.options.seeds)]
             note = f"{choice['form']}, width {choice['width']}, depth {choice['depth']}, position {choice['position']}"
             entry = {"name": mixer, "kind": "candidate", "note": note, "runs": runs, "choice": choice, "steps": steps}
             found.append({**entry, **self._counted(mixer, choice)})
         return found
 
-    def _candidate(self, mixer: str, choice: trial.Choice, steps: int, batch: int, k: int) -> Entry:
+    def _candidate(self, few: Dataset, mixer: str, choice: trial.Choice, steps: int, batch: int, k: int) -> Entry:
         def make() -> Entry:
             how = trial.how(choice, steps, batch, trial.seed_of(self.options.seed, "final", k))
             work = self.folder / "work" / f"{mixer}-{k}"
-            model, fit = trial.train(trial.judged(self.data), mixer, choice, how, folder=work)
+            model, fit = trial.train(few, mixer, choice, how, folder=work)
             where = self._where(f"{mixer} {k}")
             size = saved.write(where, model, self.data, self._opened)
             many = trial.rows_at_once(self.data)

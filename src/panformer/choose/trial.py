@@ -73,6 +73,11 @@ def judged(data: Dataset) -> Dataset:
     return replace(data, valid=few)
 
 
+def amount(examples: Examples) -> int:
+    """Numbers of the input, in all: what answering a split costs, up to a factor."""
+    return sum(x.numel() for x in examples.inputs)
+
+
 def _stretches(valid: Examples, size: int) -> Examples | None:
     """Windows spread evenly over the texts, IDS ids in all; None where the texts are no longer than that."""
     every = [(i, start) for i, x in enumerate(valid.inputs) for start in range(0, len(x), size)]

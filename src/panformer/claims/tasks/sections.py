@@ -33,6 +33,7 @@ class Sections(Task):
             return self._make(rng, size, 0)
         pool = self._make(torch.Generator().manual_seed(rng.initial_seed()), self.config.examples, 0)
         chosen = torch.randint(0, self.config.examples, (size,), generator=rng)
+        assert pool.y is not None
         return Batch(pool.x[chosen], y=pool.y[chosen])
 
     def test(self, rng, size):
