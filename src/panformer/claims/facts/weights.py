@@ -38,9 +38,13 @@ def divided(seed: int, alpha: float = 1.0, width: int = 16, length: int = 37, ca
     return by_length(x, Layout.dense(2, length)), plain(x, Layout.dense(2, length)) / length**alpha
 
 
-def accuracy_lost(seed: int, model: Tree, steps: int, alpha: float = 0.0) -> float:
-    """How much less accurate on digits the model is when its ReLU attention divides by the length to this power."""
-    task, train = registry.task({"use": "digits"}), Train(steps=steps, batch=32, rate=3e-3)
+def accuracy_lost(seed: int, model: Tree, steps: int, cell: int = 1, alpha: float = 0.0) -> float:
+    """How much less accurate on digits the model is when its ReLU attention divides by the length to this power.
+
+    `cell` pixels of each side are averaged into one token.
+    """
+    task = registry.task({"use": "digits", "form": "pixels", "cell": cell})
+    train = Train(steps=steps, batch=32, rate=3e-3)
     other = Change(layers={"mixer": {"normaliser": {"use": "relu", "alpha": alpha}}})
     ours, theirs = (
         run.train_once(spec_of(model, change, task.ends()), task, seed, train).measure for change in (Change(), other)
