@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.layout import Layout
-from ..core.score import Score
+from ..core.score import Causal, Same, Score, Window
 from .attend import products, spread
 from .backend import Operator
+from .check import Draw, mixed
 from .kernels.weigh_rows import rows
 from .kernels.weigh_window import window
 
@@ -48,4 +50,15 @@ def softmax(score: Tensor, keep: Tensor) -> Tensor:
     return score.masked_fill(~keep, torch.finfo(score.dtype).min).softmax(-1)
 
 
-weigh = Operator("weigh", reference, window(reference), rows(reference))
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, at = Draw(device, dtype), mixed(device)
+    q, k, v = draw(2, 4, 70, 8), draw(2, 2, 70, 8), draw(2, 2, 70, 8)
+    return q, k, v, Same() & Causal() & Window(5), at, at, 0.35, _sampled
+
+
+def _sampled(score: Tensor, keep: Tensor, seen: Tensor) -> Tensor:
+    """Weights that hang on all that they may: the score, the other keys and their number."""
+    return softmax(score, keep) + score.tanh() / seen
+
+
+weigh = Operator("weigh", reference, window(reference), rows(reference), sample=sample)
