@@ -11,7 +11,10 @@ from torch import Tensor
 
 from panformer.core.layout import Layout
 from panformer.core.part import Part, config, find, known
+from panformer.core.score import Same
 from panformer.core.shared import Shared
+from panformer.ops.attend import merge_heads, split_heads
+from panformer.ops.weigh import weigh
 
 from .subject import WIDTH, Subject, gather, layout, scatter
 
@@ -89,6 +92,25 @@ class Features(Subject):
 
     def reach(self, module):
         return "alone"
+
+
+class Normalisers(Subject):
+    """Weights of scores: of tokens by their products, and a sum over the tokens of the same sequence."""
+
+    heads = 2
+
+    def dims(self):
+        return (self.heads,)
+
+    def call(self, module, x, at, shared):
+        h = split_heads(at.clean(x), self.heads)
+        return merge_heads(weigh(h, h, h, Same(), at, at, 1.0, module))
+
+    def reach(self, module):
+        return "all"
+
+    def piecewise(self, module):
+        return False
 
 
 class Resized(Subject):
@@ -203,6 +225,7 @@ FAMILIES: dict[str, type[Subject]] = {
     "reducers": Reducers,
     "objectives": Objectives,
     "features": Features,
+    "normalisers": Normalisers,
 }
 
 

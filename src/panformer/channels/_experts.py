@@ -12,7 +12,7 @@ from ..core.families import Channel
 from ..core.layout import Layout
 from ..core.shared import Shared
 from ..ops.activations import ACTIVATIONS, Activation
-from ..ops.route import Routes
+from ..ops.route import Routes, logits
 
 
 class Tokens(NamedTuple):
@@ -54,10 +54,7 @@ class Experts(Channel):
         return Tokens(flat, sequence, None) if where is None else Tokens(flat[where], sequence[where], where)
 
     def _logits(self, tokens: Tensor) -> Tensor:
-        """The router's, in float32 or wider: which expert is best must not hang on rounding."""
-        wide = torch.promote_types(tokens.dtype, torch.float32)
-        with torch.autocast(tokens.device.type, enabled=False):
-            return F.linear(tokens.to(wide), self.router.to(wide))
+        return logits(tokens, self.router)
 
     def _expert(self, i: int, x: Tensor) -> Tensor:
         up = F.linear(x, self.up[i], None if self.up_bias is None else self.up_bias[i])

@@ -140,6 +140,23 @@ class Feature(Part):
         raise NotImplementedError
 
 
+class Normaliser(Part):
+    """Turns the scores of keys into the weights of their values, where that is not softmax. Built with (config, heads).
+
+    What it answers for keys that are not visible counts for nothing, but must be finite.
+    """
+
+    family = "normalisers"
+
+    def __init__(self, config: Config, heads: int) -> None:
+        super().__init__()
+
+    def forward(self, score: Tensor, keep: Tensor, seen: Tensor) -> Tensor:
+        """score (B, H, T, S), finite; keep (B|1, H|1, T, S) bool, the visible keys; seen (B|1, H|1, T, 1), how many
+        they are, 1 at least, in the type of the score -> weights (B, H, T, S)."""
+        raise NotImplementedError
+
+
 class Embed(Part):
     """Raw input -> hidden vectors and their layout. Built with (config, width).
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Mixer, Norm, linear
+from ..core.families import Mixer, Norm, Normaliser, linear
 from ..core.grow import grown, tail
 from ..core.layout import Layout, exporting
 from ..core.part import Config as Base
@@ -17,6 +17,7 @@ from ..core.score import Causal, Mask, Prefix, Same, Window
 from ..core.shared import Shared
 from ..ops.attend import attend, merge_heads, split_heads
 from ..ops.maps import together
+from ..ops.weigh import weigh
 from ._past import first_seen, joined, nothing, remembered
 
 
@@ -36,6 +37,9 @@ class Attention(Mixer):
     normalises every head's query and key before they are turned, `out_norm` what `o` reads; `cap` bounds q k' / sqrt(E)
     to +-cap by tanh. Vaswani et al. 2017; Shazeer 2019 (multi-query); Ainslie et al. 2023 (groups); Dehghani et al.
     2023 (qk_norm); Wang et al. 2022 (out_norm); Team Gemma 2024 (cap).
+
+    A `normaliser` turns scores into weights in place of the softmax. `gate` multiplies what every `head` found, or every
+    `channel` of it, by sigmoid(g(x)): Bondarenko et al. 2023 (head); Qiu et al. 2025 (channel).
     """
 
     paper = "Vaswani et al. 2017, Attention is all you need"
@@ -52,6 +56,10 @@ class Attention(Mixer):
         {"heads": 2, "causal": True, "window": 4, "position": "alibi"},
         {"heads": 4, "kv_heads": 2, "qk_norm": "rms", "out_norm": "rms", "causal": True, "position": "rope"},
         {"heads": 2, "cap": 0.5, "causal": True, "window": 5},
+        {"heads": 2, "causal": True, "window": 5, "normaliser": "relu"},
+        {"heads": 4, "kv_heads": 2, "causal": True, "normaliser": "sigmoid", "position": "alibi"},
+        {"heads": 2, "causal": True, "gate": "head"},
+        {"heads": 2, "gate": "channel"},
     )
 
     class Config(Base):
@@ -68,6 +76,8 @@ class Attention(Mixer):
         cap: float | None = Field(None, gt=0, description="bound of every scaled product")
         qk_norm: Annotated[Base | None, Slot("norms")] = None
         out_norm: Annotated[Base | None, Slot("norms")] = None
+        normaliser: Annotated[Base | None, Slot("normalisers")] = Field(None, description="null: softmax")
+        gate: Literal["head", "channel"] | None = Field(None, description="what a sigmoid of x scales before o")
         dropout: float = Field(0.0, ge=0, lt=1)
         position: Annotated[Base | None, Slot("positions")] = None
 
@@ -90,6 +100,8 @@ class Attention(Mixer):
         self.o = linear(c.heads * size, width, c.bias if c.out_bias is None else c.out_bias)
         self.q_norm, self.k_norm = _norm(c.qk_norm, size), _norm(c.qk_norm, size)
         self.out_norm = _norm(c.out_norm, c.heads * size)
+        self.normaliser: Normaliser | None = c.normaliser.build(c.heads) if c.normaliser else None
+        self.gate = linear(width, c.heads * (1 if c.gate == "head" else size), True) if c.gate else None
         self.position = c.position.build(c.heads, size) if c.position else None
 
     def borrow(self, name: str) -> None:
@@ -99,7 +111,7 @@ class Attention(Mixer):
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         x = at.clean(x)
         q, new = self._maps(x, at)
-        return self._mix(q, at, new or self._lent(shared), shared)
+        return self._mix(x, q, at, new or self._lent(shared), shared)
 
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, ...]:
         if self.k is None:
@@ -114,7 +126,7 @@ class Attention(Mixer):
             kv = self._lent(shared)
         else:
             kv, state = self._append(new, at, state)
-        return self._mix(q, at, kv, shared), state
+        return self._mix(x, q, at, kv, shared), state
 
     def advance(self, x, at, state, shared=None):
         _, new = self._maps(at.clean(x), at)
@@ -137,13 +149,19 @@ class Attention(Mixer):
             new = KeyValues(k, split_heads(v, self.groups), at)
         return self._turn(_heads(q, self.heads, self.q_norm, at), at), new
 
-    def _mix(self, q: Tensor, at: Layout, kv: KeyValues, shared: Shared | None) -> Tensor:
+    def _mix(self, x: Tensor, q: Tensor, at: Layout, kv: KeyValues, shared: Shared | None) -> Tensor:
         if shared is not None:
             shared.give("kv", kv)
         bias = self.position.bias() if self.position is not None else None
         score = self.mask if bias is None else self.mask + bias
         dropout = self.dropout if self.training else 0.0
-        y = merge_heads(attend(q, kv.k, kv.v, score, at, kv.at, self.scale, dropout, self.cap))
+        if self.normaliser is None:
+            y = attend(q, kv.k, kv.v, score, at, kv.at, self.scale, dropout, self.cap)
+        else:
+            y = weigh(q, kv.k, kv.v, score, at, kv.at, self.scale, self.normaliser, dropout, self.cap)
+        if self.gate is not None:
+            y = y * split_heads(self.gate(x).sigmoid(), self.heads)
+        y = merge_heads(y)
         return self.o(y if self.out_norm is None else self.out_norm(y, at))
 
     def _turn(self, x: Tensor, at: Layout) -> Tensor:

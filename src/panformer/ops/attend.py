@@ -38,15 +38,18 @@ def reference(
     Vaswani et al. 2017, Attention is all you need; Ainslie et al. 2023 for groups.
     """
     k, v = spread(k, q.shape[1]), spread(v, q.shape[1])
-    product = q @ k.mT * scale
-    if cap is not None:
-        product = cap * torch.tanh(product / cap)
-    logits = product + score.value(q_at, k_at).to(q.dtype)
+    logits = products(q, k, scale, cap) + score.value(q_at, k_at).to(q.dtype)
     if dropout == 0.0:
         return finish(part(logits, v))
     dead = (logits == -torch.inf).all(-1, keepdim=True)
     weight = F.dropout(logits.masked_fill(dead, 0).softmax(-1).masked_fill(dead, 0), dropout)
     return weight @ v
+
+
+def products(q: Tensor, k: Tensor, scale: float, cap: float | None) -> Tensor:
+    """(B, H, T, S): q k' scale, bounded by +-cap. q (B, H, T, E), k (B, H, S, E)."""
+    product = q @ k.mT * scale
+    return product if cap is None else cap * torch.tanh(product / cap)
 
 
 def spread(x: Tensor, heads: int) -> Tensor:

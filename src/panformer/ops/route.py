@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Routes(NamedTuple):
@@ -18,7 +19,14 @@ class Routes(NamedTuple):
     kept: Tensor  # (A,) bool, False where the expert was already full
 
 
-Expert = Callable[[int, Tensor], Tensor]  # (which, (M, D)) -> (M, D)
+Expert = Callable[[int, Tensor], Tensor]  # (which, (M, D)) -> (M, D'), the same D' for all experts
+
+
+def logits(tokens: Tensor, router: Tensor) -> Tensor:
+    """(M, N) scores of the experts, in float32 or wider: which is best must not hang on rounding. router (N, D)."""
+    wide = torch.promote_types(tokens.dtype, torch.float32)
+    with torch.autocast(tokens.device.type, enabled=False):
+        return F.linear(tokens.to(wide), router.to(wide))
 
 
 def route(probability: Tensor, top: int, room: Tensor | None = None, group: Tensor | None = None) -> Routes:
@@ -49,10 +57,10 @@ def turn(key: Tensor, keys: int) -> Tensor:
 
 
 def reference(x: Tensor, routes: Routes, expert: Expert, experts: int) -> Tensor:
-    """sum over kept routes of weight * expert(x): every expert answers for every token. x (M, D) -> (M, D)."""
+    """sum over kept routes of weight * expert(x): every expert answers for every token. x (M, D) -> (M, D')."""
     gate = x.new_zeros(len(x), experts)
     gate = gate.index_put((routes.token, routes.expert), (routes.weight * routes.kept).to(x.dtype), accumulate=True)
-    return sum((gate[:, i, None] * expert(i, x) for i in range(experts)), torch.zeros_like(x))
+    return sum((gate[:, i, None] * expert(i, x) for i in range(experts)), x.new_zeros(()))
 
 
 def dispatch(x: Tensor, routes: Routes, expert: Expert, experts: int) -> Tensor:
@@ -62,5 +70,5 @@ def dispatch(x: Tensor, routes: Routes, expert: Expert, experts: int) -> Tensor:
     token = routes.token[mine]
     share = torch.bincount(routes.expert[mine], minlength=experts).tolist()
     answers = [expert(i, part) for i, part in enumerate(x[token].split(share))]
-    weighted = torch.cat(answers) * routes.weight[mine, None].to(x.dtype)
-    return torch.zeros_like(x).index_add(0, token, weighted.to(x.dtype))
+    weighted = (torch.cat(answers) * routes.weight[mine, None].to(x.dtype)).to(x.dtype)
+    return weighted.new_zeros(len(x), weighted.shape[1]).index_add(0, token, weighted)

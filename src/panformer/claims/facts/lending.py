@@ -111,7 +111,7 @@ def after_pooling(seed: int, model: Tree, start: Tree, steps: int, more: int, le
     return task.measure(net, seed)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)  # four arms of three seeds and more
 def _trained(seed: int, spec: str, steps: int, length: int) -> Model:
     """A text model to start from, trained once for all arms; nobody may write to it."""
     task = registry.task({"use": "text", "length": length})

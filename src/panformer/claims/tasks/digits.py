@@ -1,12 +1,14 @@
 """Handwritten digits, 8x8 pixels of 17 levels (scikit-learn's copy of the UCI set), 1,797 images.
 
 `image` classifies the picture, `pixels` the row of 64 pixel tokens, `draw` predicts each pixel from those
-before it, measured in bits per pixel. Every fifth image is for the test.
+before it, measured in bits per pixel. `cell` 2 or 4 averages squares of pixels into one for `pixels`. Every fifth image
+is for the test.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -21,6 +23,7 @@ LEVELS = 17
 class Digits(Task):
     class Config(Options):
         form: str = Field("image", pattern="^(image|pixels|draw)$")
+        cell: Literal[1, 2, 4] = Field(1, description="pixels of each side of a square that becomes one")
 
     tests = 384
 
@@ -59,7 +62,9 @@ class Digits(Task):
         if self.config.form == "image":
             return Batch(pixels.view(-1, 1, 8, 8).float() / 8 - 1, y=labels)
         if self.config.form == "pixels":
-            return Batch(pixels, y=labels)
+            cell = self.config.cell
+            squares = pixels.view(size, 8 // cell, cell, 8 // cell, cell).float().mean((2, 4))
+            return Batch(squares.round().long().flatten(1), y=labels)
         start = torch.full((size, 1), LEVELS)
         return Batch(torch.cat([start, pixels[:, :-1]], 1), y=pixels)
 

@@ -7,6 +7,7 @@ so any score gives its values there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,11 +33,16 @@ def refuses(
     dropout: float = 0.0,
     cap: float | None = None,
 ) -> str | None:
+    if cap is not None and dropout > 0:
+        return "capped products are not dropped at random here"
+    return no_window(score, q_at, k_at)
+
+
+def no_window(score: Score, q_at: Layout, k_at: Layout) -> str | None:
+    """Why `within` cannot serve, or None."""
     size = _window(score)
     if size is None:
         return "the score has no window"
-    if cap is not None and dropout > 0:
-        return "capped products are not dropped at random here"
     if not _has(split(score)[0], Same):
         return "the score lets documents mix"
     if q_at is not k_at:
@@ -59,6 +65,20 @@ def run(
     dropout: float = 0.0,
     cap: float | None = None,
 ) -> Tensor:
+    def call(q: Tensor, k: Tensor, v: Tensor, q_at: Layout, k_at: Layout) -> Tensor:
+        value = score.value(q_at, k_at).to(q.dtype)
+        if cap is not None:
+            return finish(partial(cap * torch.tanh(grouped(q, k.mT) * (scale / cap)) + value, v))
+        dead = (value == -float("inf")).all(-1, keepdim=True)
+        return F.scaled_dot_product_attention(
+            q, k, v, value.masked_fill(dead, 0), dropout, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+        ).masked_fill(dead, 0)
+
+    return within(call, q, k, v, score, q_at)
+
+
+def within(call: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, score: Score, q_at: Layout) -> Tensor:
+    """`call(q, k, v, where queries sit, where keys sit)` on every block of queries and the keys near it."""
     size = _window(score)
     assert size is not None
     rows = q_at if q_at.full or q_at.single else q_at.derive("as_rows", q_at.as_rows)
@@ -66,15 +86,7 @@ def run(
     after = 0 if _has(split(score)[0], Causal) else 1
     qb, kb, vb = _blocks(qr, size, 0, 0), _blocks(kr, size, 1, after), _blocks(vr, size, 1, after)
     qb_at, kb_at = q_at.derive(("window", size, after), lambda: (_cut(rows, size, 0, 0), _cut(rows, size, 1, after)))
-    value = score.value(qb_at, kb_at).to(q.dtype)
-    qb, kb, vb = (x.transpose(1, 2) for x in (qb, kb, vb))
-    if cap is None:
-        dead = (value == -float("inf")).all(-1, keepdim=True)
-        out = F.scaled_dot_product_attention(
-            qb, kb, vb, value.masked_fill(dead, 0), dropout, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
-        ).masked_fill(dead, 0)
-    else:
-        out = finish(partial(cap * torch.tanh(grouped(qb, kb.mT) * (scale / cap)) + value, vb))
+    out = call(*(x.transpose(1, 2) for x in (qb, kb, vb)), qb_at, kb_at)
     n, length = qr.shape[:2]
     out = out.transpose(1, 2).reshape(n, -1, *out.shape[1:2], out.shape[-1])[:, :length]
     return q_at.from_rows(out).transpose(1, 2)
