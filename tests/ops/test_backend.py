@@ -104,8 +104,9 @@ def test_a_wrong_gradient_alone_still_serves_calls_without():
 
 def test_formats_are_judged_apart():
     coarse = planted(lambda x, w: ((x.bfloat16().sin() * w).to(x.dtype), x.sum()), right())
-    with record() as used, pytest.warns(RuntimeWarning, match="in float64"):
-        coarse(torch.randn(5, 4).double(), torch.randn(4).double())
+    with record() as used:
+        with pytest.warns(RuntimeWarning, match="in float64"):
+            coarse(torch.randn(5, 4).double(), torch.randn(4).double())
         coarse(torch.randn(5, 4).bfloat16(), torch.randn(4).bfloat16())
     assert used == {"planted:good": 1, "planted:bad": 1}
 
