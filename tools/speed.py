@@ -26,10 +26,11 @@ def main() -> None:
 
 def section(told: Mapping[str, Any]) -> Iterator[str]:
     at = told["machine"]
-    yield f"### `bench {told['suite']}`"
+    yield f"### `{'tools/gpu.py' if told['suite'] == 'gpu' else 'bench ' + told['suite']}`"
     yield ""
-    yield f"{told['what'].strip()} {at['processor']}, {at['threads']} threads, {at['date'][:10]}; medians of "
-    yield f"{told['rounds']} rounds. Raw figures: `benchmarks/{told['suite']}.json`."
+    here = at["gpu"] if told["device"] == "cuda" else f"{at['processor']}, {at['threads']} threads"
+    yield f"{told['what'].strip()} {here}, {at['date'][:10]}; medians of "
+    yield f"{'up to ' if told['suite'] == 'gpu' else ''}{told['rounds']} rounds. Raw figures: `benchmarks/{told['suite']}.json`."
     yield ""
     yield f"![{told['suite']}: panformer and its peers]({PICTURES.name}/{told['suite']}.svg)"
     yield ""
