@@ -7,7 +7,7 @@ import sys
 import pytest
 
 COMMANDS = [
-    "choose", "predict", "eval", "train", "generate", "import", "export", "optimize", "estimate", "doctor", "papers", "check", "spec",
+    "choose", "predict", "eval", "train", "generate", "import", "export", "optimize", "stream", "estimate", "doctor", "papers", "check", "spec",
     "parts", "bench", "version",
 ]  # fmt: skip
 
@@ -57,6 +57,7 @@ REFUSED = [
     (["predict", "nowhere", "x.csv"], "nowhere"),
     (["eval", "nowhere", "digits"], "nowhere"),
     (["optimize", "nowhere", "--out", "there"], "nowhere"),
+    (["stream", "nowhere"], "nowhere"),
     (["optimize", "nowhere", "--out", "."], "is there already"),
 ]
 

@@ -185,7 +185,9 @@ class Heads(Subject):
         """Whether there is one answer per sequence, seen from two sequences in one row."""
         lengths = [self.fixed or t for t in (3, 4)]
         x = gather("packed", self.sequences(lengths), 0.0)
-        return len(self.call(self.build(), x, Layout.packed(lengths), Shared())) == 2
+        found = len(self.call(self.build(), x, Layout.packed(lengths), Shared())) == 2
+        assert found == self.part.pools, f"{self.part.use()} declares pools = {self.part.pools}, but it is {found}"
+        return found
 
     def reach(self, module):
         return None if self.pools else "alone"

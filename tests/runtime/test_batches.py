@@ -11,7 +11,12 @@ import panformer
 from panformer.core.errors import InputError
 from panformer.runtime import answers, batches
 
-HEADS = {"per sequence": {"use": "classify", "classes": 3}, "per token": {"use": "tag", "classes": 3}, "none": None}
+HEADS = {
+    "per sequence": {"use": "classify", "classes": 3},
+    "number": "regress",
+    "per token": {"use": "tag", "classes": 3},
+    "none": None,
+}
 MIXERS = {
     "attention": {"use": "attention", "heads": 2, "position": "rope"},
     "window": {"use": "attention", "heads": 2, "window": 3},

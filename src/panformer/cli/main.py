@@ -38,7 +38,7 @@ def version() -> None:
 
 
 def _mount() -> None:
-    from . import bench, choose, convert, estimate, export, generate, optimize, papers, parts, spec
+    from . import bench, choose, convert, estimate, export, generate, optimize, papers, parts, spec, stream
 
     app.command()(choose.choose)
     app.command()(choose.predict)
@@ -50,6 +50,7 @@ def _mount() -> None:
     app.command()(parts.parts)
     app.command("import")(convert.import_)
     app.command()(generate.generate)
+    app.command()(stream.stream)
     app.command()(estimate.estimate)
     app.command()(estimate.doctor)
     app.command()(export.export)

@@ -141,7 +141,7 @@ class Image(Fitted):
 
     def encode(self, record: Any) -> Tensor:
         image = resize(pixels(record, len(self.mean)), self.size)  # (H, W, C)
-        return torch.from_numpy(_standard(image, self.mean, self.std).transpose(2, 0, 1).copy())
+        return torch.from_numpy(standard(image, self.mean, self.std).transpose(2, 0, 1).copy())
 
 
 class Frames(Fitted):
@@ -156,7 +156,7 @@ class Frames(Fitted):
         x = np.asarray(record)
         if x.ndim != 2 or x.shape[1] != len(self.mean) or not len(x):
             raise InputError(f"a sequence has shape {x.shape}; the model reads (T, {len(self.mean)}) with T at least 1")
-        return torch.from_numpy(_standard(x[: self.max_length], self.mean, self.std))
+        return torch.from_numpy(standard(x[: self.max_length], self.mean, self.std))
 
 
 class Audio(Fitted):
@@ -194,10 +194,11 @@ class Window(Fitted):
             raise InputError(
                 f"a series has shape {x.shape}; the model reads (T, {len(self.channels)}), T >= {self.lookback}"
             )
-        return torch.from_numpy(_standard(x[-self.lookback :], self.mean, self.std))
+        return torch.from_numpy(standard(x[-self.lookback :], self.mean, self.std))
 
 
-def _standard(x: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+def standard(x: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    """(x - mean) / std by channel, the last axis, in float32."""
     return ((x - np.array(mean)) / np.array(std)).astype(np.float32)
 
 

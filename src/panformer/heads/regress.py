@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,6 +17,7 @@ from ..ops.segment import Pool, pool
 class Regress(Head):
     """out(pool(x)): (N,) for one output, else (N, outputs)."""
 
+    pools: ClassVar[bool] = True
     examples = ({}, {"outputs": 3, "pool": "last"})
 
     class Config(Base):

@@ -96,7 +96,7 @@ class Model(nn.Module):
         shared = Shared(self._memory(source, source_lengths))
         h, at = self.embed(batch.x, batch.at)
         h, at = self.trunk(h, at, shared)
-        out = self._answer(h, at)
+        out = self.answer(h, at)
         if self.head is not None and self.head.in_units:
             out = self.embed.undo(out, batch.x, batch.at)
         return Output(out, at, shared.losses, shared.stats, h)
@@ -124,20 +124,36 @@ class Model(nn.Module):
         self, x: Tensor | Batch, stream: tuple[Stream, Shared], lengths: Sequence[int] | Tensor | None = None
     ) -> tuple[Tensor, tuple[Stream, Shared]]:
         """The answers to the next tokens (B, C) or values (B, C, F) of every row; rows may be ragged."""
-        h, at, stream = self._read(x, stream, lengths)
-        return self._answer(h, at), stream
+        h, at, stream = self.read(x, stream, lengths)
+        return self.answer(h, at), stream
 
     def last(
         self, x: Tensor, stream: tuple[Stream, Shared], lengths: Sequence[int] | Tensor | None = None
     ) -> tuple[Tensor, tuple[Stream, Shared]]:
         """`chunk` where only the answer at the last token of every row is wanted (B, ...): the head runs once a row."""
-        h, _, stream = self._read(x, stream, lengths)
+        h, _, stream = self.read(x, stream, lengths)
         if lengths is None:
             h = h[:, -1:]
         else:
             end = torch.as_tensor(lengths, device=h.device) - 1
             h = h[torch.arange(len(h), device=h.device), end][:, None]
-        return self._answer(h, Layout.dense(len(h), 1, device=h.device))[:, 0], stream
+        return self.answer(h, Layout.dense(len(h), 1, device=h.device))[:, 0], stream
+
+    def read(
+        self, x: Tensor | Batch, stream: tuple[Stream, Shared], lengths: Sequence[int] | Tensor | None = None
+    ) -> tuple[Tensor, Layout, tuple[Stream, Shared]]:
+        """`chunk` without the head: (hidden vectors of the next tokens, where they sit, the stream after them)."""
+        state, shared = stream
+        x, given = self._batch(x, lengths)
+        here = given or Layout.dense(x.shape[0], x.shape[1], device=x.device)
+        at = Layout(here.seg.expand(here.pos.shape[:2]), here.pos + state.seen[:, None, None], full=here.full)
+        h, at = self.embed(x, at)
+        h, layers = self.trunk.chunk(h, at, state.layers, Shared(shared.lent))
+        return h, at, (Stream(layers, state.seen + at.valid.expand(at.pos.shape[:2]).sum(1)), shared)
+
+    def answer(self, h: Tensor, at: Layout) -> Tensor:
+        """What the head answers to hidden vectors (B, T, D), or these where there is no head."""
+        return h if self.head is None else self.head(h, at, self._table())
 
     def generate(
         self,
@@ -178,21 +194,6 @@ class Model(nn.Module):
         return (x,) if self.encoder is None else (x, None, *self.encoder.dummy(length, batch))
 
     # ----
-
-    def _read(
-        self, x: Tensor | Batch, stream: tuple[Stream, Shared], lengths: Sequence[int] | Tensor | None
-    ) -> tuple[Tensor, Layout, tuple[Stream, Shared]]:
-        """(hidden vectors of the next tokens, where they sit, the stream after them)."""
-        state, shared = stream
-        x, given = self._batch(x, lengths)
-        here = given or Layout.dense(x.shape[0], x.shape[1], device=x.device)
-        at = Layout(here.seg.expand(here.pos.shape[:2]), here.pos + state.seen[:, None, None], full=here.full)
-        h, at = self.embed(x, at)
-        h, layers = self.trunk.chunk(h, at, state.layers, Shared(shared.lent))
-        return h, at, (Stream(layers, state.seen + at.valid.expand(at.pos.shape[:2]).sum(1)), shared)
-
-    def _answer(self, h: Tensor, at: Layout) -> Tensor:
-        return h if self.head is None else self.head(h, at, self._table())
 
     def _batch(self, x: Tensor | Batch, lengths: Sequence[int] | Tensor | None) -> Batch:
         x, at = x if isinstance(x, Batch) else (x, None)

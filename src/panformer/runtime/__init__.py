@@ -3,5 +3,6 @@
 from .batches import answers, batches
 from .estimate import Estimate, estimate, measured
 from .optimize import Edit, Optimized, optimize
+from .running import Running
 
-__all__ = ["Edit", "Estimate", "Optimized", "answers", "batches", "estimate", "measured", "optimize"]
+__all__ = ["Edit", "Estimate", "Optimized", "Running", "answers", "batches", "estimate", "measured", "optimize"]

@@ -157,7 +157,8 @@ def _weights_outside(w: Tensor, like: Tensor) -> Tensor:
 
 def again(inputs: tuple[Tensor, ...], reset: Tensor | None, dy: Tensor, dh: Tensor) -> tuple[Tensor | None, ...]:
     """The backward pass in plain operations, which can be differentiated. inputs: x, delta, a, b, c, h."""
-    out = selective_scan_tree.run(*inputs[:5], reset, inputs[5])
+    x, delta, a, b, c, h = inputs
+    out = selective_scan_tree.run(x, delta, a, b, c, reset, h)
     learned = [z for z in inputs if z.requires_grad]
     grads = iter(torch.autograd.grad(out, learned, (dy, dh), create_graph=True))
     parts = [next(grads) if z.requires_grad else None for z in inputs]
