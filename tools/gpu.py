@@ -285,7 +285,7 @@ def goals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-PARTS = {f.__name__: f for f in (copies, mixers, kernels, training, encoding, tiles)}
+PARTS = {f.__name__: f for f in (copies, mixers, training, encoding, kernels, tiles)}
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def test_a_mixer_in_float32_and_bfloat16(use):
     spec = {
         "width": 16,
         "embed": {"use": "tokens", "vocab": 30},
-        "schedule": [{"repeat": 2, "mixer": {"use": use, **find("mixers", use).examples[0]}, "channel": "glu"}],
+        "schedule": [{"mixer": {"use": use, **find("mixers", use).examples[0]}, "channel": "glu"}],
         "head": {"use": "lm", "vocab": 30},
     }
     model = panformer.build(spec, seed=0).to(GPU).eval()
