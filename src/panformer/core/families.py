@@ -12,6 +12,7 @@ from .layout import Layout
 from .part import Config, Part
 from .score import Score
 from .shared import Shared
+from .sparse import Sparse
 from .state import State
 
 Branch = Callable[[Tensor], Tensor]  # one sublayer, layout and side channel already bound
@@ -31,7 +32,7 @@ class Mixer(Part):
     gives: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()  # names without which it cannot run (encoder memory)
-    growth: str = "n"  # cost against length: "n", "n log n" or "n^2"
+    growth: str = "n"  # cost against length: "n", "n log n", "n sqrt n" or "n^2"
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         """(B, T, D) -> (B, T, D). Values at padding are unspecified but finite."""
@@ -138,6 +139,17 @@ class Feature(Part):
     def map(self, x: Tensor) -> Tensor:
         """phi(x), of a query or a key."""
         raise NotImplementedError
+
+
+class Pattern(Part):
+    """Which tokens may look at which, by their positions alone. Built with (config, heads)."""
+
+    family = "patterns"
+    score: Sparse  # what the heads see
+    growth: str = "n"  # of the pairs that are seen, against length
+
+    def __init__(self, config: Config, heads: int) -> None:
+        super().__init__()
 
 
 class Embed(Part):

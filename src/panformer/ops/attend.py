@@ -11,6 +11,7 @@ from ..core.score import Score
 from .backend import Operator
 from .kernels.attend_blocks import BLOCKS
 from .kernels.attend_groups import GROUPS
+from .kernels.attend_rows import ROWS
 from .kernels.attend_sdpa import SDPA
 from .kernels.attend_step import STEP
 from .kernels.attend_window import WINDOW
@@ -61,4 +62,4 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-attend = Operator("attend", reference, STEP, WINDOW, GROUPS, BLOCKS, SDPA)
+attend = Operator("attend", reference, STEP, ROWS, WINDOW, GROUPS, BLOCKS, SDPA)
