@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from ...core.layout import Layout
 from ...core.score import Causal, Same, Score, conjuncts, split
-from ...core.sparse import Rows, Sight, Sparse
+from ...core.sparse import Block, Column, Marks, Near, Rows, Sight, Sparse
 from ..backend import Kernel
+from ..check import Draw, mixed
 from ..online_softmax import OnlineSoftmax, finish, merge
 from .attend_blocks import _learn, _learned, partial
 
@@ -231,4 +232,11 @@ def _from_zero(at: Layout) -> bool:
     return bool(((at.pos[..., 0] == place) | ~at.valid).all())
 
 
-ROWS = Kernel("rows", refuses, run)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, at = Draw(device, dtype), mixed(device)
+    q, k, v = draw(2, 4, 70, 8), draw(2, 2, 70, 8), draw(2, 2, 70, 8)
+    pattern = Sparse(((Near(None), Column(None)), (Block(5), Marks(5, 2))) * 2)
+    return q, k, v, (Same() & Causal()) + pattern, at, at, 0.35
+
+
+ROWS = Kernel("rows", refuses, run, sample)
