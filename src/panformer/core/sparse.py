@@ -101,26 +101,26 @@ class Column(Sight):
 
 @dataclass(frozen=True)
 class Marks(Sight):
-    """The last `count` positions of every block of `size`."""
+    """The last `count` positions of every block of `size`; None: of the size that the block's own queries have."""
 
     size: int | None
     count: int
 
     def sees(self, i, j):
-        size = side(i, self.size)
-        return (j % size >= size - self.count).expand(torch.broadcast_shapes(i.shape, j.shape))
+        return self._marked(j).expand(torch.broadcast_shapes(i.shape, j.shape))
 
     def rows(self, n, causal):
         for start, stop, size in bands(n, self.size):
-            top = stop if causal else n
-            every = torch.arange(top)
+            every = torch.arange(stop if causal else n)
             own = _tiles(start, stop, size)
-            marked = every[every % size >= size - self.count]
-            yield Rows(_within(own, start, stop), marked.expand(len(own), -1))
+            yield Rows(_within(own, start, stop), every[self._marked(every)].expand(len(own), -1))
 
     def waits(self, j, now):
-        size = side(now, self.size)
-        return j % size >= size - self.count  # what a longer block marks, a shorter one does too
+        return self._marked(j)
+
+    def _marked(self, j: Tensor) -> Tensor:
+        size = side(j, self.size)
+        return j % size >= size - self.count
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ..core.families import Mixer, linear
 from ..core.grow import grown
 from ..core.layout import Layout
 from ..core.part import Config as Base
+from ..core.score import along
 from ..core.shared import Shared
 from ..ops.attend import merge_heads, split_heads
 from ..ops.maps import together
@@ -66,6 +67,7 @@ class Combiner(Mixer):
 
     def _mix(self, q: Tensor, p: Tensor, k: Tensor, v: Tensor, q_at: Layout, at: Layout) -> Tensor:
         """q (N, T, D) at q_at; p, k, v (N, S, D) at `at`: each token goes to the place its position names."""
+        along(q_at)
         (low, high), begin = _span(at), _span(q_at)[0]
         first = low - low % self.block if self.block else 0  # blocks count from position 0
         begin = max(begin, first)
