@@ -22,7 +22,7 @@ from ..check import Draw, mixed
 from ..online_softmax import OnlineSoftmax, finish, merge
 from .attend_blocks import _learn, _learned, partial
 
-LEAST = 128  # tokens under which one dense call is quicker
+LEAST = 256  # tokens under which one dense call is quicker
 ROOM = 1 << 21  # scores held at a time
 
 
