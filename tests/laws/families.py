@@ -11,9 +11,9 @@ from torch import Tensor
 
 from panformer.core.layout import Layout
 from panformer.core.part import Part, config, find, known
-from panformer.core.score import Same
+from panformer.core.score import Causal, Same
 from panformer.core.shared import Shared
-from panformer.ops.attend import merge_heads, split_heads
+from panformer.ops.attend import attend, merge_heads, split_heads
 from panformer.ops.weigh import weigh
 
 from .subject import WIDTH, Subject, gather, layout, scatter
@@ -108,6 +108,25 @@ class Normalisers(Subject):
 
     def reach(self, module):
         return "all"
+
+    def piecewise(self, module):
+        return False
+
+
+class Patterns(Subject):
+    """What attention under a pattern gathers, with tokens that are queries, keys and values at once."""
+
+    heads = 4
+
+    def dims(self):
+        return (self.heads,)
+
+    def call(self, module, x, at, shared):
+        h = split_heads(at.clean(x), self.heads)
+        return merge_heads(attend(h, h, h, (Same() & Causal()) + module.score, at, at, 1.0))
+
+    def reach(self, module):
+        return "past"
 
     def piecewise(self, module):
         return False
@@ -228,6 +247,7 @@ FAMILIES: dict[str, type[Subject]] = {
     "objectives": Objectives,
     "features": Features,
     "normalisers": Normalisers,
+    "patterns": Patterns,
 }
 
 

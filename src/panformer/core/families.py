@@ -12,6 +12,7 @@ from .layout import Layout
 from .part import Config, Part
 from .score import Score
 from .shared import Shared
+from .sparse import Sparse
 from .state import State
 
 Branch = Callable[[Tensor], Tensor]  # one sublayer, layout and side channel already bound
@@ -31,7 +32,7 @@ class Mixer(Part):
     gives: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()  # names without which it cannot run (encoder memory)
-    growth: str = "n"  # cost against length: "n", "n log n" or "n^2"
+    growth: str = "n"  # cost against length: "n", "n log n", "n sqrt n" or "n^2"
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         """(B, T, D) -> (B, T, D). Values at padding are unspecified but finite."""
@@ -155,6 +156,17 @@ class Normaliser(Part):
         """score (B, H, T, S), finite; keep (B|1, H|1, T, S) bool, the visible keys; seen (B|1, H|1, T, 1), how many
         they are, 1 at least, in the type of the score -> weights (B, H, T, S)."""
         raise NotImplementedError
+
+
+class Pattern(Part):
+    """Which tokens may look at which, by their positions alone. Built with (config, heads)."""
+
+    family = "patterns"
+    score: Sparse  # what the heads see
+    growth: str = "n"  # of the pairs that are seen, against length
+
+    def __init__(self, config: Config, heads: int) -> None:
+        super().__init__()
 
 
 class Embed(Part):

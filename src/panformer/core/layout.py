@@ -222,6 +222,10 @@ class Layout:
             out._memo["last"] = ref(last)
         return out
 
+    def pick(self, columns: Tensor) -> Layout:
+        """The given tokens of every row, in rising order; all of them are there, so a full row stays free of padding."""
+        return Layout(self.seg.index_select(1, columns), self.pos.index_select(1, columns), full=self.full)
+
     def then(self, other: Layout) -> Layout:
         """This layout followed by more tokens of the same rows."""
         full = self.full and other.full

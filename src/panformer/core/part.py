@@ -24,7 +24,7 @@ C = TypeVar("C", bound=BaseModel)
 
 FAMILIES = (
     "embeds", "positions", "mixers", "channels", "norms", "residuals", "reducers", "heads", "objectives",
-    "linears", "features", "normalisers",
+    "linears", "features", "normalisers", "patterns",
 )  # fmt: skip
 
 

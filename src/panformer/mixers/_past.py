@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..core.layout import Layout, exporting
+from ..core.sparse import Sparse
 
 Past = tuple[Tensor, Tensor]  # seg (B, S), pos (B, S, P) of the tokens kept; seg (B, 0) where no row has padding
 
@@ -49,3 +50,16 @@ def first_seen(at: Layout, window: int) -> int:
         return int(useful.to(torch.int8).argmax())
 
     return at.derive(("first seen", window), make)
+
+
+def waiting(at: Layout, pattern: Sparse) -> Tensor | None:
+    """The columns (S',) that the last token of some row, or a later one, looks at; None while most of them are."""
+
+    def make() -> Tensor | None:
+        place = at.pos[..., 0]
+        newest = torch.where(at.valid, place, -1).amax(1, keepdim=True)
+        useful = (at.valid & pattern.waits(place, newest.clamp(min=0).expand_as(place))).any(0)
+        which = useful.nonzero()[:, 0]
+        return which if 2 * len(which) <= at.length else None
+
+    return at.derive(("waiting columns", pattern), make)

@@ -8,17 +8,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Mixer, Norm, Normaliser, linear
+from ..core.families import Mixer, Norm, Normaliser, Pattern, linear
 from ..core.grow import grown, tail
 from ..core.layout import Layout, exporting
 from ..core.part import Config as Base
 from ..core.part import Slot
-from ..core.score import Causal, Mask, Prefix, Same, Window
+from ..core.score import Causal, Mask, Prefix, Same, Score, Window
 from ..core.shared import Shared
+from ..core.sparse import Sparse
 from ..ops.attend import attend, merge_heads, split_heads
 from ..ops.maps import together
 from ..ops.weigh import weigh
-from ._past import first_seen, joined, nothing, remembered
+from ._past import first_seen, joined, nothing, remembered, waiting
 
 
 class KeyValues(NamedTuple):
@@ -35,8 +36,9 @@ class Attention(Mixer):
     `kv_heads` = heads is multi-head, 1 is multi-query. `window` limits how far a token looks; the first
     `prefix` tokens of a sequence are visible to all, so that a causal mask becomes that of a prefix LM. `qk_norm`
     normalises every head's query and key before they are turned, `out_norm` what `o` reads; `cap` bounds q k' / sqrt(E)
-    to +-cap by tanh. Vaswani et al. 2017; Shazeer 2019 (multi-query); Ainslie et al. 2023 (groups); Dehghani et al.
-    2023 (qk_norm); Wang et al. 2022 (out_norm); Team Gemma 2024 (cap).
+    to +-cap by tanh. A `pattern` limits each head to the places it names. Vaswani et al. 2017; Shazeer 2019
+    (multi-query); Ainslie et al. 2023 (groups); Dehghani et al. 2023 (qk_norm); Wang et al. 2022 (out_norm); Team Gemma
+    2024 (cap).
 
     A `normaliser` turns scores into weights in place of the softmax. `gate` multiplies what every `head` found, or every
     `channel` of it, by sigmoid(g(x)): Bondarenko et al. 2023 (head); Qiu et al. 2025 (channel).
@@ -60,6 +62,10 @@ class Attention(Mixer):
         {"heads": 4, "kv_heads": 2, "causal": True, "normaliser": "sigmoid", "position": "alibi"},
         {"heads": 2, "causal": True, "gate": "head"},
         {"heads": 2, "gate": "channel"},
+        {"heads": 2, "causal": True, "pattern": "strided"},
+        {"heads": 4, "kv_heads": 2, "causal": True, "pattern": {"use": "fixed", "marks": 2}, "position": "alibi"},
+        {"heads": 2, "causal": True, "pattern": {"use": "dilated", "segments": [4, 12], "rates": [1, 3]}},
+        {"heads": 2, "pattern": {"use": "first", "window": 3, "tokens": 2}},
     )
 
     class Config(Base):
@@ -80,6 +86,7 @@ class Attention(Mixer):
         gate: Literal["head", "channel"] | None = Field(None, description="what a sigmoid of x scales before o")
         dropout: float = Field(0.0, ge=0, lt=1)
         position: Annotated[Base | None, Slot("positions")] = None
+        pattern: Annotated[Base | None, Slot("patterns")] = None
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
@@ -92,8 +99,14 @@ class Attention(Mixer):
         self.heads, self.groups, self.size = c.heads, groups, size
         self.causal, self.window, self.dropout = bool(c.causal) and not c.prefix, c.window, c.dropout
         self.scale, self.cap = size**-0.5 if c.scale is None else c.scale, c.cap
-        self.mask = _mask(bool(c.causal), c.window, c.prefix)
+        self.mask: Score = _mask(bool(c.causal), c.window, c.prefix)
         self.growth = "n" if c.window and not c.prefix else "n^2"
+        self.pattern: Pattern | None = c.pattern.build(c.heads) if c.pattern else None
+        if self.pattern is not None:
+            if c.window or c.prefix:
+                raise InputError("attention: a pattern says what is seen; window and prefix do not go with it")
+            self.mask = self.mask + self.pattern.score
+            self.growth = "n^2" if c.normaliser else self.pattern.growth  # only softmax has a sparse form
         self.q = linear(width, c.heads * size, c.bias)
         self.k: nn.Module | None = linear(width, groups * size, c.bias if c.k_bias is None else c.k_bias)
         self.v: nn.Module | None = linear(width, groups * size, c.bias)
@@ -136,7 +149,11 @@ class Attention(Mixer):
         """(keys and values so far, the state that later tokens need of them)."""
         k, v, seg, pos = state
         kv = KeyValues(grown(k, new.k, 2), grown(v, new.v, 2), joined((seg, pos), at))
-        kept = kv if self.window is None or exporting() else _trim(kv, self.window)
+        kept = kv
+        if self.window is not None and not exporting():
+            kept = _trim(kv, self.window)
+        elif self.pattern is not None and not exporting():
+            kept = _waiting(kv, self.pattern.score)
         return kept if at.length == 1 else kv, (kept.k, kept.v, *remembered(kept.at))
 
     def _maps(self, x: Tensor, at: Layout) -> tuple[Tensor, KeyValues | None]:
@@ -203,3 +220,12 @@ def _trim(kv: KeyValues, window: int) -> KeyValues:
     return KeyValues(
         tail(kv.k, 2, first), tail(kv.v, 2, first), at.derive(("from", first), lambda: at.span(first, at.length))
     )
+
+
+def _waiting(kv: KeyValues, pattern: Sparse) -> KeyValues:
+    """Forget the columns that no later token of any row looks at."""
+    which = waiting(kv.at, pattern)
+    if which is None:
+        return kv
+    at = kv.at.derive(("waiting", pattern), lambda: kv.at.pick(which))
+    return KeyValues(kv.k.index_select(2, which), kv.v.index_select(2, which), at)

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 SLOTS = {
     "mixer": "mixers", "cross": "mixers", "channel": "channels", "norm": "norms", "final": "norms",
     "residual": "residuals", "position": "positions", "embed": "embeds", "head": "heads",
-    "objective": "objectives", "reduce": "reducers", "feature": "features", "task": "claims/tasks",
+    "objective": "objectives", "reduce": "reducers", "feature": "features",
+    "pattern": "patterns", "task": "claims/tasks",
 }  # fmt: skip
 
 

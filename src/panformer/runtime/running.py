@@ -71,4 +71,3 @@ def why_not(model: Model) -> str | None:
     if head is not None and head.pools and (getattr(head, "pool", None) not in POOLS or getattr(head, "before", False)):
         return f"head {head.use()} reads all tokens side by side"
     return model.why_no_stream()
-

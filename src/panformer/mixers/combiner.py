@@ -1,0 +1,103 @@
+"""Combiner: attention to the own block token by token, and to all others through summaries of their blocks."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..core.errors import InputError
+from ..core.families import Mixer, linear
+from ..core.grow import grown
+from ..core.layout import Layout
+from ..core.part import Config as Base
+from ..core.score import along
+from ..core.shared import Shared
+from ..ops.attend import merge_heads, split_heads
+from ..ops.maps import together
+from ..ops.region_attention import region_attention
+from ._past import joined, nothing, remembered
+
+
+class Combiner(Mixer):
+    """o(sum_j p(j | i) v_j), p(j | i) direct in i's block, else p(block | i) p(j | block): no weight is 0.
+
+    p(block | i) competes with the direct keys in one softmax, by the largest values of the block's keys; p(j | block)
+    is a softmax for the largest values of its queries, the same for all i. Blocks of `block` places, else of the least
+    power of two whose square is above i. Ren et al. 2021. Streaming keeps queries, keys and values of all tokens.
+    """
+
+    paper = "Ren et al. 2021, Combiner: full attention transformer with sparse computation cost"
+    examples = (
+        {"heads": 2, "causal": True},
+        {"heads": 4, "block": 3, "causal": True, "bias": True},
+        {"heads": 2},
+        {"heads": 2, "block": 4},
+    )
+
+    class Config(Base):
+        heads: int = Field(4, gt=0)
+        block: int | None = Field(None, gt=0, description="tokens; default: about the square root of the position")
+        causal: bool | None = None
+        bias: bool = False
+
+    def __init__(self, c: Config, width: int) -> None:
+        super().__init__()
+        if width % c.heads:
+            raise InputError(f"combiner: width {width} does not divide into {c.heads} heads")
+        self.heads, self.block, self.causal = c.heads, c.block, bool(c.causal)
+        self.growth = "n sqrt n" if c.block is None else "n^2"
+        self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
+
+    def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
+        q, k, v = (at.to_rows(z) for z in together(at.clean(x), self.q, self.k, self.v))
+        rows = at if at.full or at.single else at.derive("as_rows", at.as_rows)
+        return at.from_rows(self._mix(q, q, k, v, rows, rows))
+
+    def start(self, batch: int, like: Tensor) -> tuple[Tensor, ...]:
+        empty = like.new_zeros(batch, 0, like.shape[-1])
+        return empty, empty, empty, *nothing(batch, like)
+
+    def chunk(self, x, at, state, shared=None):
+        *past, seg, pos = state
+        new = together(at.clean(x), self.q, self.k, self.v)
+        p, k, v = (grown(a, b, 1) for a, b in zip(past, new, strict=True))
+        kept = joined((seg, pos), at)
+        return self._mix(new[0], p, k, v, at, kept), (p, k, v, *remembered(kept))
+
+    def _mix(self, q: Tensor, p: Tensor, k: Tensor, v: Tensor, q_at: Layout, at: Layout) -> Tensor:
+        """q (N, T, D) at q_at; p, k, v (N, S, D) at `at`: each token goes to the place its position names."""
+        along(q_at)
+        (low, high), begin = _span(at), _span(q_at)[0]
+        first = low - low % self.block if self.block else 0  # blocks count from position 0
+        begin = max(begin, first)
+        table, valid = at.derive(("places", first, high), lambda: _table(at, first, high))
+        own, _ = q_at.derive(("places", begin, high), lambda: _table(q_at, begin, high))
+        q, p, k, v = (split_heads(_put(z, t), self.heads) for z, t in ((q, own), (p, table), (k, table), (v, table)))
+        y = merge_heads(region_attention(q, k, v, p, valid, self.block, self.causal, q.shape[-1] ** -0.5))
+        back = (q_at.pos[..., 0] - begin).clamp(0, y.shape[1] - 1)
+        return self.o(torch.take_along_dim(y, back[..., None], 1))
+
+
+def _span(at: Layout) -> tuple[int, int]:
+    """(the first position of any token, the one after the last)."""
+
+    def make() -> tuple[int, int]:
+        place = at.pos[..., 0][at.valid.expand(at.pos.shape[:2])]
+        return (int(place.min()), int(place.max()) + 1) if len(place) else (0, 1)
+
+    return at.derive("span", make)
+
+
+def _table(at: Layout, first: int, stop: int) -> tuple[Tensor, Tensor]:
+    """((N, stop - first) column of the token at each position, (N, stop - first) whether there is one)."""
+    places = stop - first
+    place = torch.where(at.valid, at.pos[..., 0] - first, places)
+    column = torch.arange(1, at.length + 1, device=at.device).expand_as(place)
+    found = column.new_zeros(len(place), places + 1).scatter(1, place, column)[:, :places]
+    return (found - 1).clamp(min=0), found > 0
+
+
+def _put(x: Tensor, table: Tensor) -> Tensor:
+    """(N, T, D) -> (N, places, D)."""
+    return torch.take_along_dim(x, table[..., None], 1)
