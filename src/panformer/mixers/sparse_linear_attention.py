@@ -77,8 +77,7 @@ class SparseLinearAttention(Mixer):
 
     def _sums(self, q: Tensor, k: Tensor, v: Tensor, blocks: Regions, between: Tensor) -> Tensor:
         """Linear attention of every query to the blocks that `between` (N, H, R, R) holds; 0 where it holds none."""
-        n, h, r, s, _ = q.shape
-        f_q, f_k = (z.unflatten(2, (r, s)) for z in self.feature(q.flatten(2, 3), k.flatten(2, 3)))
+        f_q, f_k = (z.unflatten(2, q.shape[2:4]) for z in self.feature(q.flatten(2, 3), k.flatten(2, 3)))
         f_k = f_k * blocks.real[:, None, ..., None]
         values = torch.cat([v, torch.ones_like(v[..., :1])], -1)
         state = between @ (f_k.mT @ values).flatten(3)  # (N, H, R, F * (E + 1))

@@ -38,7 +38,7 @@ def top_of_each(score: Tensor, count: Tensor, limit: int) -> tuple[Tensor, Tenso
 
     Returns (asks, looks), each (N, H, R * min(limit, R)).
     """
-    n, h, r, _ = score.shape
+    r = score.shape[2]
     score = score.detach().masked_fill(~_exists(count, r)[:, None, None], -torch.inf)
     best, looks = score.topk(min(limit, r), -1)
     rows = torch.arange(r, device=score.device)[:, None].expand_as(looks)

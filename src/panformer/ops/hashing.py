@@ -24,7 +24,7 @@ def angular_rank(x: Tensor, normals: Tensor) -> Tensor:
 
 def order(rank: Tensor, real: Tensor) -> Tensor:
     """(N, H, L): the places by rising rank, equal ones as they stand, those that are not real (N, 1, L) last."""
-    return torch.where(real, rank, rank.new_full((), 2**62)).argsort(-1, stable=True)
+    return torch.where(real, rank, rank.new_full((), 2**62)).argsort(stable=True, dim=-1)
 
 
 def rearrange(x: Tensor, places: Tensor) -> Tensor:

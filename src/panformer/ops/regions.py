@@ -6,7 +6,6 @@ Sequences whose regions are of one size are cut together, so a batch of several 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -53,10 +52,8 @@ class Cut(NamedTuple):
 
 
 def side(count: int, axes: int = 1) -> int:
-    """Places along each axis of a region of some sqrt(count) tokens: 1, 2, 3, 4, 6, 8, 12, 16, 24 ..., the nearest."""
-    want = math.log2(count) / (2 * axes)
-    fits = [base << k for k in range(math.ceil(want) + 1) for base in (2, 3)]
-    return min((1, *fits), key=lambda s: abs(math.log2(s) - want))
+    """Places along each axis of a region, so that there are about as many regions as tokens in one."""
+    return round(count ** (0.5 / axes))
 
 
 def cut(at: Layout, size: int | None, square: bool = False) -> Cut:
