@@ -1,16 +1,19 @@
 """Softmax attention from regions of queries to chosen regions of keys, merged with what else they see; and the choice.
 
 q, k (N, H, R, S, E) and v (N, H, R, S, V) are regions, real (N, H|1, R, S) says where there is a token. Region
-asks[n, h, p] of the queries sees region looks[n, h, p] of the keys, for each p; -1 stands for no pair, and no pair
+asks[n, h, p] of the queries sees region looks[n, h, p] of the keys, for each p; -1 in both is no pair, and no pair
 may stand twice. `rest` (N, H, R, S) is a further piece of each query's softmax, such as one of coarse scores.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from .backend import Operator
+from .check import Draw
 from .kernels.block_attention_pairs import PAIRS, run
 from .online_softmax import OnlineSoftmax, finish, merge, part
 
@@ -30,7 +33,16 @@ def reference(
     return finish(seen).unflatten(2, (r, s))
 
 
-block_attention = Operator("block_attention", reference, PAIRS, traced=run)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw = Draw(device, dtype)
+    q, k, v, more = (draw(2, 2, 3, 4, e) for e in (3, 3, 5, 5))
+    asks, looks = torch.tensor([[0, 0, -1, 1], [1, 0, -1, 2]], device=device)
+    real = torch.arange(12, device=device).view(3, 4) < torch.tensor([12, 7], device=device).view(2, 1, 1, 1)
+    rest = OnlineSoftmax(draw(2, 2, 3, 4), draw(2, 2, 3, 4).exp(), more)
+    return q, k, v, real, asks.expand(2, 2, -1), looks.expand(2, 2, -1), rest
+
+
+block_attention = Operator("block_attention", reference, PAIRS, traced=run, sample=sample)
 
 
 def top_of_each(score: Tensor, count: Tensor, limit: int) -> tuple[Tensor, Tensor]:
