@@ -53,7 +53,7 @@ def test_bi_former_on_a_lattice(conv):
     home = [(r // 2, c // 2) for r, c in cell]
     members = {g: [i for i in range(20) if home[i] == g] for g in set(home)}
     out = torch.zeros(20, HEADS, WIDTH // HEADS, dtype=D)
-    for g, asks in members.items():
+    for asks in members.values():
         fit = {r: float(q[asks].mean(0).flatten() @ k[looks].mean(0).flatten()) for r, looks in members.items()}
         seen = [i for r in sorted(fit, key=fit.__getitem__)[-2:] for i in members[r]]
         for i in asks:
