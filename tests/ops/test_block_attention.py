@@ -61,21 +61,21 @@ def test_regions_hold_every_token_once_and_no_two_sequences(name, size):
     at = LAYOUTS[name]
     pieces, x = cut(at, size, square=True), torch.randn(at.batch, at.length, 6, dtype=D)
     torch.testing.assert_close(pieces.give([p.take(x, 2) for p in pieces.parts], at), at.clean(x))
-    seen = torch.cat([p.index[p.real] for p in pieces.parts])
+    seen = torch.cat([p.token[p.real] for p in pieces.parts])
     assert sorted(seen.tolist()) == at.valid.flatten().nonzero()[:, 0].tolist()
     for p in pieces.parts:
-        for row, (index, real) in enumerate(zip(p.index, p.real, strict=True)):
+        for row, (index, real) in enumerate(zip(p.token, p.real, strict=True)):
             assert len(set(at.ordinal.flatten()[index[real]].tolist())) == 1
-            assert p.count[row] == int(real.any(-1).sum()) and bool(real[: p.count[row]].any(-1).all())
+            assert p.filled[row] == int(real.any(-1).sum()) and bool(real[: p.filled[row]].any(-1).all())
 
 
 def test_squares_are_squares_and_means_are_over_tokens():
     at = Layout.lattice(1, (5, 7))
     (p,) = cut(at, 3, square=True).parts
-    cells = at.pos[0][p.index[0, 4][p.real[0, 4]]]
+    cells = at.pos[0][p.token[0, 4][p.real[0, 4]]]
     assert sorted(map(tuple, cells.tolist())) == list(itertools.product((3, 4), (3, 4, 5)))
     x = torch.randn(1, 35, 4, dtype=D)
-    torch.testing.assert_close(p.mean(p.take(x, 2))[0, 1, 4], x[0, p.index[0, 4][p.real[0, 4]], 2:].mean(0))
+    torch.testing.assert_close(p.mean(p.take(x, 2))[0, 1, 4], x[0, p.token[0, 4][p.real[0, 4]], 2:].mean(0))
     assert [side(n) for n in (1, 2, 16, 100)] == [1, 1, 4, 10] and side(256, 2) == 4
 
 

@@ -61,9 +61,9 @@ class BiFormer(Mixer):
         pieces, seen = cut(at, self.size, square=True), []
         for part in pieces.parts:
             a, b, c = (part.take(z, self.heads) for z in (q, k, v))
-            pairs = top_of_each(self._fit(a, b, part)[:, None], part.count, self.top)
-            pairs = tuple(z.expand(-1, self.heads, -1) for z in pairs)
-            seen.append(block_attention(a, b, c, part.real[:, None], *pairs, None))
+            pairs = top_of_each(self._fit(a, b, part)[:, None], part.filled, self.top)
+            asks, looks = (z.expand(-1, self.heads, -1) for z in pairs)
+            seen.append(block_attention(a, b, c, part.real[:, None], asks, looks, None))
         y = pieces.give(seen, at)
         return self.o(y if self.kernel is None else y + self._near(v, self.kernel, at))
 

@@ -29,7 +29,7 @@ class KDEFormer(Mixer):
     over its sum. The norms are a density estimate from the exact rows of `probes` queries, evenly spread. `by: values`
     takes 1/n for them, as the authors' code nearly does, `by: none` takes 1/n for p. All draws follow from `seed`,
     the same in every call. A sequence of at most `samples` or `bucket` tokens is attended to exactly.
-    Zandieh et al. 2023, section 3 for p and the practical algorithm for the buckets.
+    Zandieh et al. 2023, the practical form.
     """
 
     paper = "Zandieh et al. 2023, KDEformer: accelerating transformers via kernel density estimation"
@@ -57,23 +57,26 @@ class KDEFormer(Mixer):
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
-        x, size = at.clean(x), self.config.bucket
-        made = (split_heads(at.to_rows(m(x)), self.heads) for m in (self.q, self.k, self.v))
-        q, k, v = (F.pad(z, (0, 0, 0, -z.shape[2] % size)) for z in made)
-        count = at.lengths
-        real = (torch.arange(q.shape[2], device=x.device) < count[:, None])[:, None]  # (N, 1, L)
+        x = at.clean(x)
+        q, k, v = (split_heads(at.to_rows(m(x)), self.heads) for m in (self.q, self.k, self.v))
+        y = self.mix(q, k, v, at.lengths)
+        return self.o(at.from_rows(merge_heads(y)))
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, count: Tensor) -> Tensor:
+        """What stands for softmax(q k' / sqrt(E)) v: (N, H, L, E) of rows that start with their count (N,) tokens."""
+        size, length = self.config.bucket, q.shape[2]
+        q, k, v = (F.pad(z, (0, 0, 0, -length % size)) for z in (q, k, v))
+        real = (torch.arange(q.shape[2], device=q.device) < count[:, None])[:, None]  # (N, 1, L)
         normals = planes(self.heads, q.shape[-1], self.config.bits, self.config.seed, q)
         asked, seen = (order(angular_rank(z, normals), real) for z in (q, k))
-        chance = self._chance(q, k, v, real, count)
-        chance = chance.expand(real.shape[0], self.heads, -1).gather(-1, seen)
+        chance = self._chance(q, k, v, real, count).expand(-1, self.heads, -1).gather(-1, seen)
         q, k, v = rearrange(q, asked), rearrange(k, seen), rearrange(v, seen)
         rest = self._sampled(q, k, v, chance, count)
         q, k, v = (z.unflatten(2, (-1, size)) for z in (q, k, v))
-        own = torch.arange(q.shape[2], device=x.device).expand(*q.shape[:3])
+        own = torch.arange(q.shape[2], device=q.device).expand(*q.shape[:3])
         rest = OnlineSoftmax(*(z.unflatten(2, (-1, size)) for z in rest))
         y = block_attention(q, k, v, real.unflatten(2, (-1, size)), own, own, rest).flatten(2, 3)
-        longest = at.length if at.full or at.single else at.rows[0].shape[1]
-        return self.o(at.from_rows(merge_heads(rearrange(y, asked.argsort(-1))[:, :, :longest])))
+        return rearrange(y, asked.argsort(-1))[:, :, :length]
 
     def _chance(self, q: Tensor, k: Tensor, v: Tensor, real: Tensor, count: Tensor) -> Tensor:
         """(N, H|1, L): how likely each key is to be drawn, 0 where there is none."""

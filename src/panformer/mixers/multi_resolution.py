@@ -50,15 +50,17 @@ class MultiResolution(Mixer):
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         x = at.clean(x)
-        made, blocks = [m(x) for m in (self.q, self.k, self.v)], cut(at, self.size)
-        seen = [self._blocks(*(b.take(z, self.heads) for z in made), b) for b in blocks.parts]
+        q, k, v, blocks = self.q(x), self.k(x), self.v(x), cut(at, self.size)
+        h = self.heads
+        seen = [self.mix(b.take(q, h), b.take(k, h), b.take(v, h), b) for b in blocks.parts]
         return self.o(blocks.give(seen, at))
 
-    def _blocks(self, q: Tensor, k: Tensor, v: Tensor, blocks: Regions) -> Tensor:
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, blocks: Regions) -> Tensor:
+        """What stands for softmax(q k' / sqrt(E)) v: (N, H, R, S, E) of all blocks."""
         coarse = blocks.mean(q) @ blocks.mean(k).mT * q.shape[-1] ** -0.5  # (N, H, R, R)
         absent = ~blocks.real.any(-1)[:, None, None]
         highest = coarse.masked_fill(absent, -torch.inf).amax(-1, keepdim=True)
-        pairs = top_of_all(coarse - highest, blocks.count, self.top)
+        pairs = top_of_all(coarse - highest, blocks.filled, self.top)
         rest = None
         if self.rest:
             many = blocks.real.sum(-1)[:, None, None]  # (N, 1, 1, R): a block stands for so many keys

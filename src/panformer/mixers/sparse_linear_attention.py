@@ -58,15 +58,16 @@ class SparseLinearAttention(Mixer):
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         x = at.clean(x)
-        made, blocks = [m(x) for m in (self.q, self.k, self.v)], cut(at, self.size)
-        seen = [self._blocks(*(b.take(z, self.heads) for z in made), b) for b in blocks.parts]
+        q, k, v, blocks = self.q(x), self.k(x), self.v(x), cut(at, self.size)
+        h = self.heads
+        seen = [self._blocks(b.take(q, h), b.take(k, h), b.take(v, h), b) for b in blocks.parts]
         return self.o(blocks.give(seen, at))
 
     def _blocks(self, q: Tensor, k: Tensor, v: Tensor, blocks: Regions) -> Tensor:
         score = (blocks.mean(q) @ blocks.mean(k).mT).detach()  # (N, H, R, R)
-        asks, looks = top_of_each(score, blocks.count, self.critical)
+        asks, looks = top_of_each(score, blocks.filled, self.critical)
         sparse = block_attention(q, k, v, blocks.real[:, None], asks, looks, None)
-        between = ~chosen(asks, looks, q.shape[2]) & self._kept(score, blocks.count)
+        between = ~chosen(asks, looks, q.shape[2]) & self._kept(score, blocks.filled)
         return sparse + self.join(self._sums(q, k, v, blocks, between.to(q.dtype)))
 
     def _kept(self, score: Tensor, count: Tensor) -> Tensor:

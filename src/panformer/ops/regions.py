@@ -19,17 +19,17 @@ from ..core.layout import Layout
 class Regions(NamedTuple):
     """N sequences of R regions of S places."""
 
-    index: Tensor  # (N, R, S) int64 into the B*T tokens of the batch, 0 where there is no token
+    token: Tensor  # (N, R, S) int64 into the B*T tokens of the batch, 0 where there is no token
     real: Tensor  # (N, R, S) bool, where there is one
 
     @property
-    def count(self) -> Tensor:
+    def filled(self) -> Tensor:
         """(N,) int64: regions that hold a token, which are the first ones of their sequence."""
         return self.real.any(-1).sum(-1)
 
     def take(self, x: Tensor, heads: int) -> Tensor:
         """x (B, T, H*E) -> (N, H, R, S, E), zeros where there is no token."""
-        y = x.flatten(0, 1).index_select(0, self.index.flatten()).view(*self.index.shape, heads, -1)
+        y = x.flatten(0, 1).index_select(0, self.token.flatten()).view(*self.token.shape, heads, -1)
         return torch.where(self.real[..., None, None], y, y.new_zeros(())).permute(0, 3, 1, 2, 4)
 
     def mean(self, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Cut(NamedTuple):
 
 def side(count: int, axes: int = 1) -> int:
     """Places along each axis of a region, so that there are about as many regions as tokens in one."""
-    return round(count ** (0.5 / axes))
+    return max(1, round(count ** (0.5 / axes)))
 
 
 def cut(at: Layout, size: int | None, square: bool = False) -> Cut:

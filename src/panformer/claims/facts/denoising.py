@@ -24,7 +24,7 @@ MIXERS = {
 }
 
 
-def loss(seed: int, arm: Arm, steps: int = 300, tune: int = 60) -> float:
+def loss(seed: int, arm: Arm, steps: int = 300, tune: int = 100) -> float:
     """Mean squared error of the flow from noise to held-out digits of 16 x 16 pixels, every pixel a token.
 
     A transformer with whole attention is trained, its attention replaced, all weights tuned. `both` attends to 1 block

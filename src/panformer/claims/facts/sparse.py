@@ -14,27 +14,28 @@ from ...core.families import Mixer
 from ...core.layout import Layout
 from ...core.part import config
 from ...model.build import build
-from ...ops.attend import split_heads
+from ...ops.attend import merge_heads, split_heads
 from ...ops.regions import cut
 from ...papers.schema import Train
 from .. import registry, run
 
 Method = Literal["two", "sparse", "window", "svd", "features"]
-SIZE = 16  # tokens per block
+SIZE = 8  # tokens per block
 
 
-def matrix_error(seed: int, method: Method, top: int = 4, steps: int = 400, length: int = 256) -> float:
+@torch.no_grad()
+def matrix_error(seed: int, method: Method, top: int = 2, steps: int = 500, length: int = 128) -> float:
     """|A - A~| / |A| in the Frobenius norm, A the softmax matrices of the last layer of a masked language model.
 
-    `two` and `sparse` are MRA-2 and MRA-2-s with `top` exact blocks of 16 x 16 for each block of queries in the mean,
+    `two` and `sparse` are MRA-2 and MRA-2-s with `top` exact blocks of 8 x 8 for each block of queries in the mean,
     `window` as many nearest keys. Factors of rank r hold 2 r length numbers; `svd` is the best matrix of the rank that
     holds as many as MRA-2, `features` a softmax from as many positive random features (Choromanski et al. 2020).
     """
-    q, k, exact, mixer = _attended(seed, steps, length)
+    q, k, _, exact = _attended(seed, steps, length)
     blocks = -(-length // SIZE)
     rank = (blocks * top * SIZE**2 + blocks**2) // (2 * length)
     if method in ("two", "sparse"):
-        near = _multi_resolution(mixer, method == "two", top)
+        near = _multi_resolution(q, k, method == "two", top)
     elif method == "window":
         place = torch.arange(length)
         score = _scores(q, k).masked_fill((place[:, None] - place).abs() > top * SIZE // 2, -torch.inf)
@@ -52,21 +53,19 @@ def matrix_error(seed: int, method: Method, top: int = 4, steps: int = 400, leng
     return float(((exact - near).flatten(2).norm(dim=-1) / exact.flatten(2).norm(dim=-1)).mean())
 
 
-def _multi_resolution(mixer: tuple[Any, Tensor], rest: bool, top: int) -> Tensor:
+def _multi_resolution(q: Tensor, k: Tensor, rest: bool, top: int) -> Tensor:
     """(B, H, L, L): what the part does to values that are the rows of the unit matrix."""
-    own, x = mixer
-    heads, length = own.heads, x.shape[1]
-    part = config("mixers", {"use": "multi_resolution", "heads": heads, "top": top, "size": SIZE, "rest": rest}).build(
-        x.shape[2]
-    )
-    (blocks,) = cut(Layout.dense(*x.shape[:2]), SIZE).parts
-    one = torch.eye(length, dtype=x.dtype).view(-1, SIZE, length).expand(len(x), heads, -1, -1, -1)
-    return part._blocks(*(blocks.take(m(x), heads) for m in (own.q, own.k)), one, blocks).flatten(2, 3)
+    batch, heads, length, _ = q.shape
+    tree = {"use": "multi_resolution", "heads": heads, "top": top, "size": SIZE, "rest": rest}
+    (blocks,) = cut(Layout.dense(batch, length), SIZE).parts
+    one = torch.eye(length, dtype=q.dtype).view(-1, SIZE, length).expand(batch, heads, -1, -1, -1)
+    q, k = (blocks.take(merge_heads(z), heads) for z in (q, k))
+    return config("mixers", tree).build(heads).mix(q, k, one, blocks).flatten(2, 3)
 
 
 @torch.no_grad()
 def output_error(
-    seed: int, by: str = "columns", samples: int = 32, steps: int = 400, length: int = 256, draws: int = 8
+    seed: int, by: str = "columns", samples: int = 16, steps: int = 500, length: int = 128, draws: int = 8
 ) -> float:
     """|A v - u| over |A| |v| in the spectral norm, the mean over heads and draws; u is KDEformer's answer.
 
@@ -76,9 +75,9 @@ def output_error(
 
 
 @torch.no_grad()
-def error_exponent(seed: int, by: str = "columns", steps: int = 400, length: int = 256, draws: int = 8) -> float:
-    """The power of the number of samples, 8 to 64, with which that error goes; -1/2 for independent draws."""
-    samples = [8, 16, 32, 64]
+def error_exponent(seed: int, by: str = "columns", steps: int = 500, length: int = 128, draws: int = 8) -> float:
+    """The power of the number of samples, 4 to 32, with which that error goes; -1/2 for independent draws."""
+    samples = [4, 8, 16, 32]
     errors = _output_errors(seed, by, samples, steps, length, draws)
     x, y = (torch.tensor(z, dtype=torch.float64).log() for z in (samples, errors))
     x, y = x - x.mean(), y - y.mean()
@@ -86,30 +85,28 @@ def error_exponent(seed: int, by: str = "columns", steps: int = 400, length: int
 
 
 def _output_errors(seed: int, by: str, samples: Sequence[int], steps: int, length: int, draws: int) -> list[float]:
-    _, _, exact, (own, x) = _attended(seed, steps, length)
-    v = split_heads(own.v(x), own.heads)
+    q, k, v, exact = _attended(seed, steps, length)
     scale = torch.linalg.matrix_norm(exact, 2) * torch.linalg.matrix_norm(v, 2)
+    heads, count = q.shape[1], torch.full((len(q),), length)
     out = []
     for m in samples:
         told = []
         for s in range(draws):
-            tree = {"use": "kde_former", "heads": own.heads, "bucket": SIZE // 2, "samples": m, "by": by, "seed": s}
-            part = config("mixers", tree).build(x.shape[2]).double()
-            for name in "qkv":
-                getattr(part, name).load_state_dict(getattr(own, name).state_dict(), strict=False)
-            torch.nn.init.eye_(part.o.weight)
-            y = split_heads(part(x, Layout.dense(*x.shape[:2])), own.heads)
-            told.append((torch.linalg.matrix_norm(exact @ v - y, 2) / scale).mean())
+            tree = {"use": "kde_former", "heads": heads, "bucket": SIZE // 2, "samples": m, "by": by, "seed": s}
+            near = config("mixers", tree).build(heads).mix(q, k, v, count)
+            told.append((torch.linalg.matrix_norm(exact @ v - near, 2) / scale).mean())
         out.append(float(torch.stack(told).mean()))
     return out
 
 
-def _attended(seed: int, steps: int, length: int) -> tuple[Tensor, Tensor, Tensor, tuple[Any, Tensor]]:
-    """(q, k, softmax matrices (B, H, L, L), (the mixer, what it reads)) of the last layer, in float64."""
+@torch.no_grad()
+def _attended(seed: int, steps: int, length: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(q, k, v (B, H, L, E), softmax matrices (B, H, L, L)) of the last layer, in float64."""
     mixer, x = _language_model(seed, steps, length)
-    with torch.no_grad():
-        q, k = (split_heads(m(x), mixer.heads) for m in (mixer.q, mixer.k))
-        return q, k, _scores(q, k).softmax(-1), (mixer, x)
+    at = Layout.dense(*x.shape[:2])
+    q, k, v = (split_heads(m(x), mixer.heads) for m in (mixer.q, mixer.k, mixer.v))
+    q, k = mixer.position.rotate(q, at), mixer.position.rotate(k, at)
+    return q, k, v, _scores(q, k).softmax(-1)
 
 
 def _scores(q: Tensor, k: Tensor) -> Tensor:
@@ -120,8 +117,8 @@ def _scores(q: Tensor, k: Tensor) -> Tensor:
 def _language_model(seed: int, steps: int, length: int) -> tuple[Any, Tensor]:
     task = registry.task({"use": "text", "form": "masked", "length": length})
     layer = {"mixer": {"use": "attention", "heads": 4}, "channel": "mlp"}
-    spec = {"width": 64, "position": "sinusoidal", "schedule": [{"repeat": 2, **layer}], **task.ends()}
-    model = run.train_once(spec, task, seed, Train(steps=steps, batch=8)).model.eval()
+    spec = {"width": 64, "position": "rope", "schedule": [{"repeat": 2, **layer}], **task.ends()}
+    model = run.train_once(spec, task, seed, Train(steps=steps, batch=16)).model.eval()
     kept: list[Tensor] = []
     mixer: Any = [m for m in model.modules() if isinstance(m, Mixer)][-1]
     hook = mixer.register_forward_pre_hook(lambda _m, args: kept.append(args[0]))
@@ -131,7 +128,7 @@ def _language_model(seed: int, steps: int, length: int) -> tuple[Any, Tensor]:
     return mixer.double(), kept[0].double()
 
 
-def accuracy_lost(seed: int, bucket: int = 8, samples: int = 16, by: str = "columns", steps: int = 400) -> float:
+def accuracy_lost(seed: int, bucket: int = 8, samples: int = 16, by: str = "columns", steps: int = 1200) -> float:
     """Share of right answers that a vision transformer for digits loses when KDEformer answers for its attention.
 
     No weight is trained after the change. An image has 64 tokens.
