@@ -5,7 +5,18 @@ import pytest
 from panformer.claims import judges
 from panformer.claims.facts import limits
 
+WHOLE = {
+    "bi_former": ({"top": 99}, {"top": 1}),
+    "multi_resolution": ({"top": 99}, {"top": 1}),
+    "sparse_linear_attention": ({"critical": 99}, {"critical": 1}),
+    "kde_former": ({"bucket": 4, "samples": 99}, {"bucket": 4, "samples": 8}),
+}
 IDENTITIES = {
+    **{
+        use: (lambda use=use, **o: limits.attention(0, {"use": use, **(o or WHOLE[use][0])}), WHOLE[use][1])
+        for use in WHOLE
+    },
+    "sparse linear": (lambda **o: limits.sparse_linear(0, **o), {"skipped": 0.5}),
     "cross covariance": (lambda **o: limits.cross_covariance(0, **o), {"over": "tokens"}),
 }
 

@@ -10,6 +10,7 @@ FORMULAS = {
     "elu": lambda x: torch.where(x > 0, x + 1, x.exp()),
     "relu": lambda x: x.clamp(min=0) + 0.001,
     "softplus": lambda x: x.exp().log1p(),
+    "softmax": lambda x: x.exp() / x.exp().sum(-1, keepdim=True),
     "square": lambda x: x.pow(2),
 }
 

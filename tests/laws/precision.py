@@ -24,7 +24,7 @@ from .judge import LONG, Options, alike, grads, law, must, opened, right_slope, 
 from .subject import Subject
 
 ROUNDING = 2.0  # a kernel's bfloat16 error may be this many times that of its reference
-GROWTH = {"n": (0.0, 1.03), "n log n": (1.01, 1.3), "n sqrt n": (1.1, 1.6), "n^2": (1.8, 2.05)}  # exponents that pass
+GROWTH = {"n": (0.0, 1.03), "n log n": (1.01, 1.3), "n^1.5": (1.1, 1.6), "n^2": (1.8, 2.05)}  # exponents that pass
 FOURFOLD = (256, 1024, 4096)  # lengths where a side of about sqrt(n), in powers of two, is sqrt(n)
 
 
@@ -160,7 +160,7 @@ def grows(part: type[Part], options: Options) -> None:
     m = s.new()
     declared = getattr(m, "growth", "n")
     low, high = GROWTH[declared]
-    sizes = FOURFOLD if declared == "n sqrt n" else s.sizes
+    sizes = FOURFOLD if declared == "n^1.5" else s.sizes
     counted = {n: cost.trace(*s.costed(m, n)) for n in sizes}
     worst = -math.inf
     for what in ("flops", "bytes"):

@@ -46,7 +46,7 @@ class Combiner(Mixer):
         if width % c.heads:
             raise InputError(f"combiner: width {width} does not divide into {c.heads} heads")
         self.heads, self.block, self.causal = c.heads, c.block, bool(c.causal)
-        self.growth = "n sqrt n" if c.block is None else "n^2"
+        self.growth = "n^1.5" if c.block is None else "n^2"
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:

@@ -30,4 +30,4 @@ class Fixed(Pattern):
         kinds = (Block(c.stride), Marks(c.stride, c.marks))
         turns = (kinds,) if c.merged else tuple((kind,) for kind in kinds)
         self.score = Sparse(tuple(turns[h % len(turns)] for h in range(heads)))
-        self.growth = "n sqrt n" if c.stride is None else "n^2"
+        self.growth = "n^1.5" if c.stride is None else "n^2"

@@ -29,4 +29,4 @@ class Strided(Pattern):
         kinds = (Near(c.stride), Column(c.stride))
         turns = (kinds,) if c.merged else tuple((kind,) for kind in kinds)
         self.score = Sparse(tuple(turns[h % len(turns)] for h in range(heads)))
-        self.growth = "n sqrt n" if c.stride is None else "n^2"
+        self.growth = "n^1.5" if c.stride is None else "n^2"

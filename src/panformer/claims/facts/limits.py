@@ -27,6 +27,22 @@ def attention(
     return part(x, at), whole(x, at)
 
 
+def sparse_linear(seed: int, skipped: float = 0.0, width: int = 16, length: int = 37) -> Pair:
+    """SLA without critical blocks, and linear attention by the same features whose heads go through SLA's linear map.
+
+    `skipped` leaves out that share of the blocks, which must not be equal.
+    """
+    tree = {"use": "sparse_linear_attention", "heads": 2, "critical": 0, "skipped": skipped}
+    part, x = _mixer(seed, tree, width, length)
+    whole, _ = _mixer(seed, {"use": "linear_attention", "heads": 2, "feature": "softmax"}, width, length)
+    with torch.no_grad():
+        torch.nn.init.normal_(part.join.weight, generator=torch.Generator().manual_seed(seed))
+        whole.load_state_dict({n: t for n, t in part.state_dict().items() if not n.startswith("join.")})
+        torch.nn.init.eye_(whole.o.weight)
+    at = Layout.dense(2, length)
+    return part(x, at), part.o(part.join(whole(x, at).unflatten(-1, (2, -1))).flatten(2))
+
+
 def cross_covariance(
     seed: int, width: int = 12, length: int = 10, over: Literal["channels", "tokens"] = "channels"
 ) -> Pair:
