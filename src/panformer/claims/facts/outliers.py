@@ -44,7 +44,8 @@ def zeros(seed: int, model: Tree, steps: int, length: int = 64) -> float:
         keep = args[1].expand_as(weight)
         nothing, visible = nothing + int((keep & (weight == 0)).sum()), visible + int(keep.sum())
 
-    hooks = [layer.mixer.normaliser.register_forward_hook(count) for layer in net.trunk.each()]
+    layers: list[Any] = list(net.trunk.each())
+    hooks = [layer.mixer.normaliser.register_forward_hook(count) for layer in layers]
     _streams(net, length)
     for hook in hooks:
         hook.remove()
