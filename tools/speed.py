@@ -8,13 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import plots
+
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "speed.md"
+PAGE, PICTURES = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed"
 MARKS = re.compile("(<!-- recorded -->\n).*?(<!-- /recorded -->)", re.S)
 
 
 def main() -> None:
     told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "benchmarks").glob("*.json"))]
+    for suite in told:
+        plots.draw(suite, PICTURES / f"{suite['suite']}.svg")
     text = "\n".join(line for suite in told for line in section(suite))
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(MARKS.sub(lambda m: f"{m[1]}{text}\n{m[2]}", page), encoding="utf-8")
@@ -22,10 +26,13 @@ def main() -> None:
 
 def section(told: Mapping[str, Any]) -> Iterator[str]:
     at = told["machine"]
-    yield f"### `bench {told['suite']}`"
+    yield f"### `{'tools/gpu.py' if told['suite'] == 'gpu' else 'bench ' + told['suite']}`"
     yield ""
-    yield f"{told['what'].strip()} {at['processor']}, {at['threads']} threads, {at['date'][:10]}; medians of "
-    yield f"{told['rounds']} rounds. Raw figures: `benchmarks/{told['suite']}.json`."
+    here = at["gpu"] if told["device"] == "cuda" else f"{at['processor']}, {at['threads']} threads"
+    yield f"{told['what'].strip()} {here}, {at['date'][:10]}; medians of "
+    yield f"{'up to ' if told['suite'] == 'gpu' else ''}{told['rounds']} rounds. Raw figures: `benchmarks/{told['suite']}.json`."
+    yield ""
+    yield f"![{told['suite']}: panformer and its peers]({PICTURES.name}/{told['suite']}.svg)"
     yield ""
     yield "| job | contestant | precision | rate | share of the limit | error |"
     yield "|---|---|---|---|---|---|"

@@ -20,6 +20,8 @@ _HOMES = {
     "Output": "model.model",
     "load": "model.io",
     "save": "model.io",
+    "optimize": "runtime.optimize",
+    "estimate": "runtime.estimate",
     "Layout": "core.layout",
     "Batch": "core.layout",
     "pack": "core.layout",
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from .model.build import build, part
     from .model.io import load, save
     from .model.model import Model, Output
+    from .runtime.estimate import estimate
+    from .runtime.optimize import optimize
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """A saved model answers new input of every kind as it answered in training, and is measured on data of others."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from panformer import build
 from panformer.choose import baselines, forms, saved
 from panformer.choose.evaluate import evaluate
 from panformer.choose.predict import line, predict
+from panformer.cli.main import main
 from panformer.core.errors import InputError
 from panformer.measure.quality import quality
 
@@ -142,3 +144,23 @@ def test_a_preparation_that_is_not_ours_is_refused(folders, tmp_path, data):
     io.publish(tmp_path / "odd", {**files, saved.FILE: found[saved.FILE].replace(b'"classification"', b'"guessing"')})
     with pytest.raises(InputError, match="task"):
         saved.read(tmp_path / "odd")
+
+
+@pytest.mark.parametrize("kind", ["table", "text", "image", "language"])
+def test_an_optimised_copy_is_compared_on_rows_and_still_predicts(files, folders, kind, tmp_path, capsys):
+    told = command(["optimize", str(folders / kind), "--data", str(files / NAMES[kind]), "--tolerance", "0.1",
+                    "--for", "memory", "--json", "--out", str(tmp_path / "small")], capsys)  # fmt: skip
+    facts = json.loads(told)
+    assert facts["error"] <= 0.1 and facts["edits"], told
+    known = {p.name for p in (folders / kind).iterdir()}
+    assert {p.name for p in (tmp_path / "small").iterdir()} == known, "what travels with the model was lost"
+    value = evaluate(str(tmp_path / "small"), str(files / NAMES[kind]), None)["value"]
+    assert value == pytest.approx(evaluate(str(folders / kind), str(files / NAMES[kind]), None)["value"], abs=0.2)
+
+
+def command(args, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(args)
+    out, err = capsys.readouterr()
+    assert done.value.code == 0, err
+    return out

@@ -153,6 +153,17 @@ def test_scales_recovers_a_planted_exponent_and_rejects_others(exponent):
         assert judges.scales(lengths, values, (wrong - 0.15, wrong + 0.15)).verdict == "not upheld"
 
 
+def test_scales_of_what_does_not_change_is_exactly_0():
+    out = judges.scales((64, 128, 256), [[1536.0] * 3], (-0.01, 0.01))
+    assert out.verdict == "upheld" and out.interval.low == out.interval.high == 0, out.reason
+
+
+def test_scales_has_the_standard_error_of_the_line():
+    fit = pytest.importorskip("scipy.stats").linregress([0, 1, 2, 3], [0, 1.2, 1.9, 3.3])
+    found = judges._line([math.exp(i) for i in range(4)], np.array([0, 1.2, 1.9, 3.3]))
+    assert found == pytest.approx((fit.slope, fit.stderr))
+
+
 def test_scales_does_not_trust_a_curve():
     lengths = (64, 128, 256, 512)
     out = judges.scales(lengths, [[20_000 + n * n for n in lengths]], (1.0, 1.5))

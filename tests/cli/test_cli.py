@@ -7,7 +7,7 @@ import sys
 import pytest
 
 COMMANDS = [
-    "choose", "predict", "eval", "train", "generate", "import", "export", "estimate", "doctor", "papers", "check", "spec",
+    "choose", "predict", "eval", "train", "generate", "import", "export", "optimize", "estimate", "doctor", "papers", "check", "spec",
     "parts", "bench", "version",
 ]  # fmt: skip
 
@@ -56,6 +56,8 @@ REFUSED = [
     (["bench", "encodr"], "did you mean 'encoder'"),
     (["predict", "nowhere", "x.csv"], "nowhere"),
     (["eval", "nowhere", "digits"], "nowhere"),
+    (["optimize", "nowhere", "--out", "there"], "nowhere"),
+    (["optimize", "nowhere", "--out", "."], "is there already"),
 ]
 
 

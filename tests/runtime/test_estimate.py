@@ -10,6 +10,8 @@ import pytest
 
 import panformer
 from panformer.core.errors import InputError
+from panformer.ops.attend import attend
+from panformer.ops.backend import Kernel
 from panformer.runtime.doctor import findings
 from panformer.runtime.estimate import _extended, estimate
 
@@ -53,4 +55,13 @@ def test_the_commands():
 
 
 def test_the_doctor_names_every_extra():
-    assert {"[choose]", "[hf]", "[export]", "[serve]", "C++ compiler"} <= {f.name for f in findings()}
+    assert {"[choose]", "[hf]", "[export]", "[serve]", "[gpu]", "C++ compiler"} <= {f.name for f in findings()}
+
+
+def test_the_doctor_tries_every_kernel(monkeypatch):
+    row = next(f for f in findings() if f.name == "kernels, cpu")
+    assert row.there and "attend:sdpa" in row.about and "selective_scan:triton not here (" in row.about
+    wrong = Kernel("sdpa", lambda *_: None, lambda q, k, v, *_: v * 0)
+    monkeypatch.setattr(attend, "kernels", (wrong,))
+    row = next(f for f in findings() if f.name == "kernels, cpu")
+    assert not row.there and "attend:sdpa left out, its error" in row.about

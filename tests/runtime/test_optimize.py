@@ -72,6 +72,15 @@ def test_bad_requests(model):
         optimize(model, rows=0)
     with pytest.raises(InputError, match="unknown linear part 'int5'"):
         optimize(model, forms=["int5"])
+    with pytest.raises(InputError, match="no device 'cuda:99' here; this machine has cpu"):
+        optimize(model, device="cuda:99")
+    with pytest.raises(InputError, match="no device 'gpu' here"):
+        optimize(model, device="gpu")
+
+
+def test_it_is_known_under_the_packages_name(model):
+    assert panformer.optimize is optimize
+    assert next(panformer.optimize(model, device="cpu").model.parameters()).device.type == "cpu"
 
 
 def test_bf16_is_taken_where_it_is_faster_and_near_enough(model, monkeypatch):

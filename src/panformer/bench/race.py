@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PACKAGES = ("panformer", "torch", "numpy", "transformers")
+PACKAGES = ("panformer", "torch", "numpy", "transformers", "triton")
 
 Runner = Callable[[], float]  # runs once and says how many seconds it took
 

@@ -62,6 +62,13 @@ def dataset(saved: Saved, source: str, target: str | None) -> tuple[Dataset, str
     return Dataset(source, task, empty, empty, examples, saved.prepare, facts), "all rows"
 
 
+def rows_for(folder: str | Path, source: str, target: str | None, count: int) -> list[Tensor]:
+    """Up to `count` validation rows of the data that the model was trained on; rows of other data from its start."""
+    given, _ = dataset(read(folder), source, target)
+    rows = given.valid.inputs if len(given.valid) else given.test.inputs
+    return [rows[i] for i in range(min(count, len(rows)))]
+
+
 def _windows(saved: Saved, data: Dataset) -> Dataset:
     """Every window of another series of the same channels, in the scale that the model was trained with."""
     given, other = saved.prepare.input, getattr(data.prepare, "input", None)

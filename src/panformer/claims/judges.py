@@ -145,17 +145,25 @@ def scales(lengths: Sequence[int], sweeps: Sequence[Sequence[float]], bound: sch
     numbers: dict[str, Any] = {"lengths": list(lengths), "values": [list(s) for s in sweeps]}
     if not all(x > 0 and math.isfinite(x) for s in sweeps for x in s):
         return Outcome(v.INCONCLUSIVE, "a value is not positive, so it has no logarithm", numbers)
-    fits = [stats.linregress(np.log(lengths), np.log(s)) for s in sweeps]
-    slopes = [float(f.slope) for f in fits]
+    slopes = [_line(lengths, s)[0] for s in np.log(sweeps)]
     numbers["exponents"] = slopes
-    mean = stats.linregress(np.log(lengths), np.mean(np.log(sweeps), 0))
-    reach = float(stats.t.ppf(0.5 + LEVEL / 2, len(lengths) - 2) * mean.stderr)
-    found = Interval(float(mean.slope) - reach, float(mean.slope), float(mean.slope) + reach)
-    if len(fits) > 1:
+    slope, error = _line(lengths, np.mean(np.log(sweeps), 0))
+    reach = float(stats.t.ppf(0.5 + LEVEL / 2, len(lengths) - 2)) * error
+    found = Interval(slope - reach, slope, slope + reach)
+    if len(slopes) > 1:
         over = v.interval(slopes)
         found = Interval(min(found.low, over.low), found.mean, max(found.high, over.high))
     reason = f"exponent {found.mean:.3g} [{found.low:.3g}, {found.high:.3g}], expected {_range(bound)}"
     return Outcome(v.lies_in(found, bound), reason, numbers, found)
+
+
+def _line(lengths: Sequence[int], y: np.ndarray) -> tuple[float, float]:
+    """(slope on log length, its standard error), both 0 where y does not change."""
+    x = np.log(lengths) - np.mean(np.log(lengths))
+    away = y - y.mean()
+    slope = x @ away / (x @ x)
+    misfit = away - slope * x
+    return float(slope), float(np.sqrt(misfit @ misfit / (len(x) - 2) / (x @ x)))
 
 
 def costs(ours: Sequence[float], theirs: Sequence[float], again: Sequence[float], bound: schema.Range) -> Outcome:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json as plain_json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..core.errors import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 ROWS = 64  # of the data that the file is compared on
 
@@ -42,8 +39,9 @@ def export(
     if graphs not in ("all", "model", "step"):
         raise InputError(f"--graphs is all, model or step, not {graphs!r}")
     from .. import export as home
+    from ..choose.evaluate import rows_for
 
-    done = home.export(model, chosen[0], out, _rows(model, data, target) if data else None, graphs)  # type: ignore[arg-type]
+    done = home.export(model, chosen[0], out, rows_for(model, data, target, ROWS) if data else None, graphs)  # type: ignore[arg-type]
     facts = done._replace(folder=str(done.folder))._asdict()  # type: ignore[arg-type]
     if json:
         return print(plain_json.dumps(facts, indent=1))
@@ -54,13 +52,3 @@ def export(
     for name, why in done.without.items():
         print(f"no {name} graph: {why}")
     print(f"largest difference in {done.calls} calls without panformer: {done.error:.1e} of the largest number")
-
-
-def _rows(model: Path, data: str, target: str | None) -> list[Tensor]:
-    """Validation rows of the data that the model was trained on; all rows of other data."""
-    from ..choose import evaluate, saved
-
-    found = saved.read(model)
-    given, _ = evaluate.dataset(found, data, target)
-    rows = given.valid.inputs if len(given.valid) else given.test.inputs
-    return [rows[i] for i in range(min(ROWS, len(rows)))]

@@ -38,7 +38,7 @@ def version() -> None:
 
 
 def _mount() -> None:
-    from . import bench, choose, convert, estimate, export, generate, papers, parts, spec
+    from . import bench, choose, convert, estimate, export, generate, optimize, papers, parts, spec
 
     app.command()(choose.choose)
     app.command()(choose.predict)
@@ -53,6 +53,7 @@ def _mount() -> None:
     app.command()(estimate.estimate)
     app.command()(estimate.doctor)
     app.command()(export.export)
+    app.command()(optimize.optimize)
     app.command()(bench.bench)
 
 

@@ -197,12 +197,15 @@ class Model(nn.Module):
     def _batch(self, x: Tensor | Batch, lengths: Sequence[int] | Tensor | None) -> Batch:
         x, at = x if isinstance(x, Batch) else (x, None)
         reads = self.embed.reads
-        if x.dim() not in DIMS[reads]:
+        if not isinstance(x, Tensor):
+            raise InputError(f"this model reads {SHAPES[reads]} or what pack and pad make, got a {type(x).__name__}")
+        if x.dim() not in DIMS[reads] or (reads == "tokens" and x.dim() == 3 and x.shape[-1] != 2):
             raise InputError(f"this model reads {SHAPES[reads]}, got a tensor of shape {tuple(x.shape)}")
         if 0 in x.shape:
             raise InputError(f"empty input of shape {tuple(x.shape)}")
         if (reads == "tokens") == x.is_floating_point():
             raise InputError(f"this model reads {SHAPES[reads]}, got dtype {x.dtype}")
+        self._fits(x)
         if lengths is None:
             return Batch(x, at)
         if at is not None:
@@ -211,6 +214,16 @@ class Model(nn.Module):
         if count != x.shape[0]:
             raise InputError(f"{count} lengths for a batch of {x.shape[0]} rows")
         return Batch(x, Layout.padded(lengths, x.shape[1]).to(x.device))
+
+    def _fits(self, x: Tensor) -> None:
+        """Refuse values that lie elsewhere or in another number format than the weights that read them."""
+        own = next(self.embed.parameters(), None)
+        if own is None:
+            return
+        if x.device != own.device:
+            raise InputError(f"the model is on {own.device}, the input on {x.device}; move one with .to(...)")
+        if x.is_floating_point() and x.dtype != own.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise InputError(f"the model computes in {own.dtype}, the input is in {x.dtype}; convert one with .to(...)")
 
     def _memory(self, source: Source | None, lengths: Sequence[int] | Tensor | None) -> dict[str, Any]:
         if (self.encoder is None) != (source is None):

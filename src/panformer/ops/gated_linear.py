@@ -14,6 +14,7 @@ from ..core.layout import Layout
 from .backend import Operator
 from .check import Draw, mixed
 from .kernels.gated_linear_blocks import BLOCKS
+from .kernels.gated_linear_triton import TRITON
 from .memory import by_token
 
 
@@ -41,4 +42,4 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     return q, k, v, -draw(2, 2, at.length, 3).exp() / 4, at, None
 
 
-gated_linear = Operator("gated_linear", reference, BLOCKS, traced=traced, sample=sample)
+gated_linear = Operator("gated_linear", reference, TRITON, BLOCKS, traced=traced, sample=sample)

@@ -15,6 +15,7 @@ from .backend import Operator
 from .check import Draw
 from .kernels.selective_scan_blocks import BLOCKS
 from .kernels.selective_scan_tree import TREE
+from .kernels.selective_scan_triton import TRITON
 from .scan import loop
 
 
@@ -74,4 +75,4 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     return x, draw(2, 37, 6).exp() / 4, -draw(6, 4).exp(), b, c, draw.flags(0.1, 2, 37), h
 
 
-selective_scan = Operator("selective_scan", reference, BLOCKS, TREE, traced=traced, sample=sample)
+selective_scan = Operator("selective_scan", reference, TRITON, BLOCKS, TREE, traced=traced, sample=sample)

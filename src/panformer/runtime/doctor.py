@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+
+from ..ops.backend import operators
 
 UNITS = {  # flags of a processor: what they are good for
     "avx512f": "wide vectors: fp32 at full speed",
@@ -21,7 +24,9 @@ EXTRAS = {  # a package of each extra: what is missed without it
     "hf": ("transformers", "the bridge to transformers, GGUF files"),
     "export": ("onnxruntime", "panformer export"),
     "serve": ("fastapi", "serving"),
+    "gpu": ("triton", "kernels for a GPU"),
 }
+FORMATS = (torch.float32, torch.bfloat16)
 
 
 class Finding(NamedTuple):
@@ -43,10 +48,33 @@ def findings() -> list[Finding]:
         Finding("C++ compiler", compiler is not None, "only torch.compile needs it: compiled training steps"),
         Finding("CUDA", torch.cuda.is_available(), "a GPU makes everything faster; nothing needs one"),
     ]
+    rows += [_kernels(torch.device("cpu"))]
+    rows += [_kernels(torch.device("cuda", i)) for i in range(torch.cuda.device_count())]
     for extra, (package, about) in EXTRAS.items():
         there = importlib.util.find_spec(package) is not None
         rows.append(Finding(f"[{extra}]", there, about if there else f"{about}: pip install 'panformer[{extra}]'"))
     return rows
+
+
+def _kernels(device: torch.device) -> Finding:
+    """Which kernels give their references' answers and gradients on a device, tried now on small inputs."""
+    passed: list[str] = []
+    told: list[str] = []
+    for operator in operators():
+        for kernel in operator.kernels:
+            name = f"{operator.name}:{kernel.name}"
+            why = next((why for d in FORMATS if (why := kernel.lacks(device, d))), None)
+            if why is not None:
+                told.append(f"{name} not here ({why})")
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # said below
+                faults = [operator.check(kernel, device, d, True).fault for d in FORMATS]
+            bad = next((f"{name} left out, {fault}" for fault in faults if fault), None)
+            passed += [] if bad else [name]
+            told += [bad] if bad else []
+    good = not any("left out" in line for line in told)
+    return Finding(f"kernels, {device}", good, "; ".join([f"checked: {', '.join(passed)}", *told]))
 
 
 def _flags() -> set[str]:

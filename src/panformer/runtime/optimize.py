@@ -21,6 +21,7 @@ from ..model.model import Model
 Goal = Literal["latency", "throughput", "memory"]
 Dtype = Literal["same", "auto"]
 ROWS = {"latency": 1, "throughput": 1024, "memory": 16}  # rows that a map is measured with
+LENGTHS = (32, 8, 1)  # of the input that is drawn
 SECONDS = 0.02  # for one form of one shape
 FASTER = 0.8  # bf16 is taken where its products need at most this part of fp32's time: where units are built for it
 
@@ -56,6 +57,7 @@ def optimize(
     forms: Sequence[str | dict[str, Any]] | None = None,
     dtype: Dtype = "same",
     rows: int | None = None,
+    device: str | torch.device | None = None,
 ) -> Optimized:
     """A copy of `model` for inference with each linear map in the form that is fastest here (or smallest), by measurement.
 
@@ -64,7 +66,8 @@ def optimize(
     for all maps, the coarsest first. `forms` are the linears tried, next to the plain map: by default `packed`, `int8`
     and, for memory, `int4`. With dtype `auto` an fp32 model becomes bf16 where that was measured to be faster here,
     which is the last to be given up. `rows` is how many tokens a call brings; by default 1 for latency, 1024 for
-    throughput, 16 for memory. The measured times, the bytes saved and the error are in the ledger.
+    throughput, 16 for memory. The copy is measured and left on `device`, by default where the model is. The measured
+    times, the bytes saved and the error are in the ledger.
     """
     if for_ not in get_args(Goal):
         raise InputError(f"optimize: for_ must be one of {', '.join(get_args(Goal))}, got {for_!r}")
@@ -77,7 +80,9 @@ def optimize(
     default = ("packed", "int8", {"use": "int4", "group": 32}) if for_ == "memory" else ("packed", "int8")
     tried = [config("linears", f) for f in (default if forms is None else forms)]
     call = tuple(sample) if sample is not None else _drawn(model)
-    want = _answer(model, call)
+    want = _answer(model, tuple(_as(x, model) for x in call))
+    if device is not None:
+        model = copy.deepcopy(model).to(_there(device))
     size = rows or ROWS[for_]
     narrow = [narrowed(model, size)] if dtype == "auto" else []
     for start, first in [*(n for n in narrow if n is not None), (model, [])]:
@@ -152,6 +157,17 @@ def _form(plain: nn.Linear, form: Config) -> nn.Module:
     return part.eval().to(plain.weight.device)
 
 
+def _there(device: str | torch.device) -> torch.device:
+    """The device, seen to work; InputError names those that this machine has."""
+    here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"optimize: no device {str(device)!r} here; this machine has {', '.join(here)}") from None
+    return found
+
+
 def _race(modules: Sequence[nn.Module], inputs: Sequence[Tensor]) -> list[float]:
     """Median microseconds of each on its input, in turn."""
     times: list[list[float]] = [[] for _ in modules]
@@ -163,6 +179,8 @@ def _race(modules: Sequence[nn.Module], inputs: Sequence[Tensor]) -> list[float]
             for took, module, x in zip(times, modules, inputs, strict=True):
                 start = time.perf_counter()
                 module(x)
+                if x.is_cuda:
+                    torch.cuda.synchronize(x.device)
                 took.append(time.perf_counter() - start)
     return [1e6 * sorted(t)[len(t) // 2] for t in times]
 
@@ -172,7 +190,20 @@ def _bytes(module: nn.Module) -> int:
 
 
 def _drawn(model: Model) -> tuple[Any, ...]:
-    """Arguments of a call: random input of the model's kind, 32 tokens long."""
+    """Arguments of a call: random input of the model's kind, as long as it takes of 32, 8 and 1 tokens."""
+    for length in LENGTHS:
+        call = _filled(model, length)
+        try:
+            _answer(model, call)
+        except InputError:  # longer than its table of positions, say
+            if length == LENGTHS[-1]:
+                raise
+        else:
+            return call
+    raise AssertionError("the last length returns or raises")
+
+
+def _filled(model: Model, length: int) -> tuple[Any, ...]:
     rng = torch.Generator().manual_seed(0)
 
     def fill(x: Any) -> Any:
@@ -183,14 +214,17 @@ def _drawn(model: Model) -> tuple[Any, ...]:
         table: Any = getattr(model.embed, "table", None)
         return torch.randint(0, len(table.weight) if table is not None else 1, x.shape, generator=rng)
 
-    return tuple(fill(x) for x in model.dummy(32, 2))
+    return tuple(_as(fill(x), model) for x in model.dummy(length, 2))
 
 
 def _as(x: Any, model: Model) -> Any:
-    """An argument in the dtype that the model computes in."""
+    """An argument where the model is, and in the dtype that it computes in."""
+    to = next(model.parameters())
     if isinstance(x, Batch):
-        return Batch(_as(x.x, model), x.at)
-    return x.to(next(model.parameters()).dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+        return Batch(_as(x.x, model), None if x.at is None else x.at.to(to.device))
+    if not isinstance(x, Tensor):
+        return x
+    return x.to(to.device, to.dtype) if x.is_floating_point() else x.to(to.device)
 
 
 def _answer(model: Model, call: tuple[Any, ...]) -> Tensor:
@@ -199,7 +233,7 @@ def _answer(model: Model, call: tuple[Any, ...]) -> Tensor:
 
 
 def _apart(got: Tensor, want: Tensor) -> float:
-    return float((got - want).abs().max() / want.abs().max().clamp(min=1e-12))
+    return float((got.to(want.device) - want).abs().max() / want.abs().max().clamp(min=1e-12))
 
 
 def _pattern(paths: Sequence[str]) -> str:

@@ -55,7 +55,7 @@ class _Blocks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy, dh):
         if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the plain form
-            return _again(ctx, dy, dh)
+            return again(ctx.saved_tensors[:6], ctx.reset, dy, dh)
         x, delta, a, b, c, h, states = ctx.saved_tensors
         inner = _Inner(x, delta, a, b, c, ctx.reset)
         out = _Gradients(inner, dy)
@@ -155,12 +155,12 @@ def _weights_outside(w: Tensor, like: Tensor) -> Tensor:
     return (w[0, 0].mT if like.dim() == 2 else w[..., 0].transpose(0, 1)).to(like.dtype)
 
 
-def _again(ctx: Any, dy: Tensor, dh: Tensor) -> tuple[Tensor | None, ...]:
-    x, delta, a, b, c, h, _ = ctx.saved_tensors
-    inputs = [z for z in (x, delta, a, b, c, h) if z.requires_grad]
-    out = selective_scan_tree.run(x, delta, a, b, c, ctx.reset, h)
-    grads = iter(torch.autograd.grad(out, inputs, (dy, dh), create_graph=True))
-    parts = [next(grads) if z.requires_grad else None for z in (x, delta, a, b, c, h)]
+def again(inputs: tuple[Tensor, ...], reset: Tensor | None, dy: Tensor, dh: Tensor) -> tuple[Tensor | None, ...]:
+    """The backward pass in plain operations, which can be differentiated. inputs: x, delta, a, b, c, h."""
+    out = selective_scan_tree.run(*inputs[:5], reset, inputs[5])
+    learned = [z for z in inputs if z.requires_grad]
+    grads = iter(torch.autograd.grad(out, learned, (dy, dh), create_graph=True))
+    parts = [next(grads) if z.requires_grad else None for z in inputs]
     return (*parts[:5], None, parts[5])
 
 

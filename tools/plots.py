@@ -1,0 +1,96 @@
+"""Pictures of recorded benchmarks as SVG on white: bars of rates, or lines of time over length. Used by tools/speed.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+OURS, THEIRS = "#2f80d0", "#c9a27a"
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False,
+    "axes.spines.right": False, "svg.hashsalt": "panformer",
+}  # fmt: skip
+ACROSS = 2  # panels side by side
+
+
+def draw(told: Mapping[str, Any], path: Path) -> None:
+    """One picture of a suite's rows: by length where they have lengths, else a panel of bars for every job."""
+    with plt.rc_context(STYLE):
+        figure = _lines(told["rows"]) if "length" in told["rows"][0] else _bars(told["rows"])
+        path.parent.mkdir(exist_ok=True)
+        figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    name = " ".join(str(row[k]) for k in ("contestant", "form") if k in row)
+    return name if row["precision"] in name.split() else f"{name} {row['precision']}"
+
+
+def _bars(rows: Sequence[Mapping[str, Any]]) -> Any:
+    jobs = list(dict.fromkeys(r["task"] for r in rows))
+    down = -(-len(jobs) // ACROSS)
+    most = max(sum(r["task"] == job for r in rows) for job in jobs)
+    figure, axes = plt.subplots(
+        down,
+        min(ACROSS, len(jobs)),
+        figsize=(10, 0.5 + down * (0.6 + 0.19 * most)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for ax, job in zip(axes.flat, jobs, strict=False):
+        mine = sorted((r for r in rows if r["task"] == job), key=lambda r: r["rate"])
+        ours = [OURS if r["contestant"].startswith("panformer") else THEIRS for r in mine]
+        ax.barh([_name(r) for r in mine], [r["rate"] for r in mine], color=ours)
+        ax.set_title(job, fontsize=10, loc="left")
+        ax.set_xlabel(mine[0]["unit"])
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.margins(y=0.02)
+    for ax in axes.flat[len(jobs) :]:
+        ax.set_visible(False)
+    return figure
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Seconds over tokens, a panel for every job and precision: ours, its peers, and softmax attention to compare with."""
+    base = rows[0]["task"]
+    panels = [
+        (j, p) for p in dict.fromkeys(r["precision"] for r in rows) for j in dict.fromkeys(r["task"] for r in rows)
+    ]
+    panels = [(j, p) for j, p in panels if j != base and any((r["task"], r["precision"]) == (j, p) for r in rows)]
+    down = -(-len(panels) // 4)
+    figure, axes = plt.subplots(
+        down, 4, figsize=(12, 2.3 * down), layout="constrained", squeeze=False, sharex=True, sharey=True
+    )
+    for ax, (job, precision) in zip(axes.flat, panels, strict=False):
+        for task, name, colour, style in (
+            (base, "panformer", "#888888", ":"),
+            *((job, n, THEIRS, "--") for n in _peers(rows, job)),
+            (job, "panformer", OURS, "-"),
+        ):
+            _line(ax, [r for r in rows if (r["task"], r["contestant"], r["precision"]) == (task, name, precision)],
+                  base if task == base else name, colour, style)  # fmt: skip
+        ax.set_title(f"{job}, {precision}", fontsize=8.5, loc="left")
+        ax.legend(frameon=False, fontsize=7)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    figure.supxlabel("tokens", fontsize=9)
+    figure.supylabel("seconds", fontsize=9)
+    return figure
+
+
+def _peers(rows: Sequence[Mapping[str, Any]], job: str) -> list[str]:
+    return sorted({r["contestant"] for r in rows if r["task"] == job and r["contestant"] != "panformer"})
+
+
+def _line(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str, colour: str, style: str) -> None:
+    if rows:
+        ax.loglog([r["length"] for r in rows], [r["seconds"]["median"] for r in rows], style, color=colour, marker="o", ms=3, label=name)  # fmt: skip
