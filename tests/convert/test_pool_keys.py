@@ -54,3 +54,13 @@ def test_the_same_spec_gives_the_same_model():
 def test_what_cannot_be_pooled_is_refused(old, new, says):
     with pytest.raises(InputError, match=says):
         pool_keys(panformer.build(old), new)
+
+
+def test_what_a_new_part_counts_begins_anew():
+    dealt = {"use": "dealt_attention", "heads": 4, "kv_heads": 2, "head_width": 4, "bias": True, "deal": "difference"}
+    spec = {**FULL, "causal": False, "schedule": [{"repeat": 3, "mixer": dealt, "channel": "mlp"}]}
+    heads = {k: v for k, v in HEADS.items() if k != "qk_norm"}
+    model = panformer.build({**spec, "schedule": [{"repeat": 3, "mixer": heads, "channel": "mlp"}]}, seed=0)
+    even = {**spec, "schedule": [{"repeat": 3, "mixer": {**heads, "kv_heads": 2}, "channel": "mlp"}]}
+    x = torch.arange(10)[None]
+    torch.testing.assert_close(pool_keys(model, spec)(x), pool_keys(model, even)(x))

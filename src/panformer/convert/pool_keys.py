@@ -30,8 +30,10 @@ def pool_keys(model: Model, spec: str | Path | Mapping[str, Any] | Spec) -> Mode
     if len(new.trunk.placed) != len(model.trunk.placed):
         raise InputError(f"pool_keys: {len(model.trunk.placed)} layers cannot become {len(new.trunk.placed)}")
     old, state = model.state_dict(), new.state_dict()
+    counts = {name for name, _ in new.named_buffers()}
     for name, like in state.items():
-        state[name] = _pooled(name, like, old, new)
+        if name in old or name not in counts:  # what only the new parts count begins anew
+            state[name] = _pooled(name, like, old, new)
     new.load_state_dict(state)
     return new.train(model.training)
 

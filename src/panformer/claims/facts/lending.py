@@ -99,23 +99,26 @@ def merged(seed: int, model: Tree, start: Tree, same: bool = True) -> Pair:
         return pool_keys(net, merge(net.spec.dump(), {"schedule": model["schedule"]}))(x), net(x)
 
 
-def after_pooling(seed: int, model: Tree, start: Tree, steps: int, more: int, length: int = 64) -> float:
-    """Bits per byte of the model on unseen text: `start` is trained, its keys and values pooled, and then it is
-    trained `more` steps. `start` is laid over the model."""
-    task = registry.task({"use": "text", "length": length})
-    spec = spec_of(model, Change(), task.ends())
-    net = pool_keys(_trained(seed, json.dumps(merge(spec, start)), steps, length), spec)
+def after_pooling(
+    seed: int, model: Tree, start: Tree, steps: int, more: int, length: int = 64, task: Tree | None = None
+) -> float:
+    """What the model measures (bits per byte of text) after: `start` is trained, its keys and values pooled, and then
+    it is trained `more` steps. `start` is laid over the model. `task` is another than text."""
+    tree = task or {"use": "text", "length": length}
+    asked = registry.task(tree)
+    spec = spec_of(model, Change(), asked.ends())
+    net = pool_keys(trained(seed, json.dumps(merge(spec, start)), steps, json.dumps(tree)), spec)
     how = loop.Train(steps=more, batch=32, rate=2e-3, warmup=0.1, decay=0.0, seed=seed)
     with torch.random.fork_rng(devices=[]):
-        loop.fit(net, task.goal, Feed(task, 32, torch.Generator().manual_seed(20_000 + seed)), how)
-    return task.measure(net, seed)
+        loop.fit(net, asked.goal, Feed(asked, 32, torch.Generator().manual_seed(20_000 + seed)), how)
+    return asked.measure(net, seed)
 
 
 @lru_cache(maxsize=16)  # four arms of three seeds and more
-def _trained(seed: int, spec: str, steps: int, length: int) -> Model:
-    """A text model to start from, trained once for all arms; nobody may write to it."""
-    task = registry.task({"use": "text", "length": length})
-    return run.train_once(json.loads(spec), task, seed, Train(steps=steps, batch=32, rate=5e-3)).model
+def trained(seed: int, spec: str, steps: int, task: str) -> Model:
+    """A model to start from, trained once for all arms; nobody may write to it."""
+    asked = registry.task(json.loads(task))
+    return run.train_once(json.loads(spec), asked, seed, Train(steps=steps, batch=32, rate=5e-3)).model
 
 
 def _language(model: Tree, seed: int) -> Any:

@@ -15,7 +15,7 @@ from ...model.model import Model
 from ...papers.schema import Change
 from .. import registry
 from ..arms import spec_of
-from .lending import _trained
+from .lending import trained
 
 Tree = Mapping[str, Any]
 Range = tuple[float, float]
@@ -33,6 +33,23 @@ def kurtosis(seed: int, model: Tree, steps: int, length: int = 64) -> float:
         apart = x.double() - x.double().mean()
         found.append(float(apart.pow(4).mean() / apart.square().mean().square()))
     return sum(found) / len(found)
+
+
+def zeros(seed: int, model: Tree, steps: int, length: int = 64) -> float:
+    """The share of visible keys that weigh exactly 0, on unseen text; of models whose attention has a normaliser."""
+    net, nothing, visible = _net(seed, model, steps, length), 0, 0
+
+    def count(m: nn.Module, args: tuple[Tensor, ...], weight: Tensor) -> None:
+        nonlocal nothing, visible
+        keep = args[1].expand_as(weight)
+        nothing, visible = nothing + int((keep & (weight == 0)).sum()), visible + int(keep.sum())
+
+    layers: list[Any] = list(net.trunk.each())
+    hooks = [layer.mixer.normaliser.register_forward_hook(count) for layer in layers]
+    _streams(net, length)
+    for hook in hooks:
+        hook.remove()
+    return nothing / visible
 
 
 def loss(seed: int, model: Tree, steps: int, length: int = 64) -> float:
@@ -110,5 +127,7 @@ def _maps(net: Model) -> list[nn.Linear]:
 
 def _net(seed: int, model: Tree, steps: int, length: int) -> Model:
     """The arm's model after training on text; nobody may write to it."""
-    ends = registry.task({"use": "text", "length": length}).ends()
-    return _trained(seed, json.dumps(spec_of(model, Change(), ends)), steps, length).eval()
+    task = {"use": "text", "length": length}
+    return trained(
+        seed, json.dumps(spec_of(model, Change(), registry.task(task).ends())), steps, json.dumps(task)
+    ).eval()
