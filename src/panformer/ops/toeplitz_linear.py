@@ -7,11 +7,14 @@ tokens within a sequence.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..core.layout import Layout
 from .backend import Operator
+from .check import Draw, mixed
 from .kernels.toeplitz_linear_fft import FFT
 
 
@@ -29,4 +32,10 @@ def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, at: Layout, causal:
     return (q @ k.mT * far).masked_fill(~keep, 0) @ v
 
 
-toeplitz_linear = Operator("toeplitz_linear", reference, FFT)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    at, draw = mixed(device), Draw(device, dtype)
+    q, k, v = (draw(at.batch, 2, at.length, n) / 2 for n in (3, 3, 4))
+    return q, k, v, draw(2, 2 * at.longest + 1), at, True
+
+
+toeplitz_linear = Operator("toeplitz_linear", reference, FFT, sample=sample)

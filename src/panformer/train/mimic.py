@@ -15,12 +15,13 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.layout import Layout
+from ..core.part import config
 from ..core.score import Causal, Same
 from ..model.build import build
 from ..model.model import Model
 from ..ops.attend import split_heads
 
-COPIED = {"use", "heads", "causal", "bias"}  # options of attention that linear attention has too
+COPIED = {"heads", "causal", "bias"}  # options of attention that linear attention has too
 
 
 class Seen(NamedTuple):
@@ -152,15 +153,8 @@ def _replace(node: Any, feature: str | Mapping[str, Any]) -> int:
 
 
 def _linear(tree: dict[str, Any], feature: str | Mapping[str, Any]) -> dict[str, Any]:
-    plain = _plain()
-    other = sorted(k for k, v in tree.items() if k not in COPIED and v != plain[k] and not (k == "dropout"))
+    plain = config("mixers", "attention").dump()
+    other = [k for k, v in tree.items() if k not in COPIED | {"use", "dropout"} and v != plain[k]]
     if other:
         raise InputError(f"linearise: linear attention has no option {other[0]!r} of attention")
-    return {**{k: v for k, v in tree.items() if k in COPIED}, "use": "linear_attention", "feature": feature}
-
-
-def _plain() -> dict[str, Any]:
-    """The options of attention at their defaults."""
-    from ..core.part import config
-
-    return config("mixers", "attention").dump()
+    return {**{k: tree[k] for k in COPIED}, "use": "linear_attention", "feature": feature}
