@@ -127,6 +127,7 @@ class Feature(Part):
     """
 
     family = "features"
+    signed: bool = False  # whether this instance breaks that promise: a weight, and then a sum of them, may be below 0
 
     def __init__(self, config: Config, heads: int, size: int) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ scores of 0 and -inf, also compose with `&` and `|`. A consumer asks for the den
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ NONE, PART, FULL = 0, 1, 2
 
 class Score:
     """An additive logit over (query, key)."""
+
+    relative: ClassVar[bool] = False  # whether it depends on how far the key is behind the query alone
 
     def value(self, q: Layout, k: Layout) -> Tensor:
         """(B|1, H|1, T, S) floating; -inf forbids."""
@@ -181,6 +184,7 @@ class Slope(Score):
     With `two_sided` the distance is absolute, which no longer separates.
     """
 
+    relative = True
     slope: Tensor
     two_sided: bool = False
 

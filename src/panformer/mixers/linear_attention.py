@@ -89,7 +89,7 @@ class LinearAttention(Mixer):
     def _read(self, sums: list[Tensor]) -> Tensor:
         y = torch.cat(sums, -1)
         total = y[..., -1:]
-        return self.o(merge_heads(y[..., :-1] / torch.where(total > 0, total, 1)))
+        return self.o(merge_heads(y[..., :-1] / torch.where(total == 0, 1, total)))
 
 
 def _check(position: Position, causal: bool) -> None:

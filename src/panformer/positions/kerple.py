@@ -38,6 +38,7 @@ class Kerple(Position):
 
 @dataclass(frozen=True, eq=False)
 class LogDistance(Score):
+    relative = True
     a: Tensor  # (H,)
     b: Tensor  # (H,)
 

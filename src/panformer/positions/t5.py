@@ -51,6 +51,7 @@ class T5(Position):
 
 @dataclass(frozen=True, eq=False)
 class Buckets(Score):
+    relative = True
     table: Tensor  # (buckets, H)
     reach: int
     two_sided: bool
