@@ -27,7 +27,7 @@ from . import forms
 from .options import Limits
 
 TRACED = 256  # longest input that costs are counted on; longer ones follow from the declared growth
-EXPONENT = {"n": 1.0, "n log n": 1.2, "n^2": 2.0}
+EXPONENT = {"n": 1.0, "n log n": 1.2, "n^(4/3)": 4 / 3, "n^2": 2.0}
 MEMORY = 0.25  # share of the machine's memory that one training step may hold
 SMALL = 500  # examples under which only small models are tried
 

@@ -31,7 +31,7 @@ class Mixer(Part):
     gives: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()  # names without which it cannot run (encoder memory)
-    growth: str = "n"  # cost against length: "n", "n log n" or "n^2"
+    growth: str = "n"  # cost against length: "n", "n log n", "n^(4/3)" or "n^2"
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         """(B, T, D) -> (B, T, D). Values at padding are unspecified but finite."""
