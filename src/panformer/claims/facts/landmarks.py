@@ -62,7 +62,7 @@ def agents(
 
 
 def spectrum(
-    seed: int, model: Mapping[str, Any], steps: int = 150, length: int = 256, rank: int = 64, shuffled: bool = False
+    seed: int, model: Mapping[str, Any], steps: int = 100, length: int = 256, rank: int = 64, shuffled: bool = False
 ) -> float:
     """Share of the first `rank` singular values in the sum of all, mean over the attention matrices of a model.
 
