@@ -24,7 +24,13 @@ from .judge import LONG, Options, alike, grads, law, must, opened, right_slope, 
 from .subject import Subject
 
 ROUNDING = 2.0  # a kernel's bfloat16 error may be this many times that of its reference
-GROWTH = {"n": (0.0, 1.03), "n log n": (1.01, 1.3), "n^1.5": (1.1, 1.6), "n^2": (1.8, 2.05)}  # exponents that pass
+GROWTH = {  # exponents that pass for each
+    "n": (0.0, 1.03),
+    "n log n": (1.01, 1.3),
+    "n^(4/3)": (1.01, 1.36),
+    "n^1.5": (1.1, 1.6),
+    "n^2": (1.8, 2.05),
+}
 FOURFOLD = (256, 1024, 4096)  # lengths where a side of about sqrt(n), in powers of two, is sqrt(n)
 
 

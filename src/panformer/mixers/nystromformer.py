@@ -12,6 +12,7 @@ from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
 from ..ops.attend import merge_heads, split_heads
+from ..ops.landmarks import segment_means, weights
 from ._values import along_values, value_kernel
 
 ROUNDS = 6  # of the iteration for the inverse
@@ -59,34 +60,14 @@ class Nystromformer(Mixer):
         return self.o(y if self.kernel is None else y + along_values(v, self.kernel, at))
 
     def _near(self, q: Tensor, k: Tensor, v: Tensor, at: Layout, real: Tensor | None) -> Tensor:
-        mean, kept = self._segments(at, q)
+        assert self.landmarks is not None
+        mean, kept = segment_means(at, self.landmarks, q.dtype)
         q_mark, k_mark = mean @ q, mean @ k  # (N, H, M, E)
         from_marks = weights(q_mark @ k.mT, real) @ v
         between = weights(q_mark @ k_mark.mT, kept)
         if kept is not None:
             between = between * kept.mT
         return weights(q @ k_mark.mT, kept) @ (inverse(between) @ from_marks)
-
-    def _segments(self, at: Layout, like: Tensor) -> tuple[Tensor, Tensor | None]:
-        """((N, 1, M, L) what takes the mean over each segment, (N, 1, 1, M) which landmarks there are)."""
-
-        def make() -> tuple[Tensor, Tensor]:
-            n = at.lengths.clamp(max=at.length)[:, None]
-            marks = n.clamp(max=self.landmarks)
-            place = torch.arange(like.shape[2], device=at.device)
-            index = torch.arange(int(marks.max()), device=at.device)
-            own = (place * marks // n)[:, None] == index[:, None]
-            own = own & (place < n)[:, None]  # (N, M, L)
-            size = own.sum(-1, keepdim=True).clamp(min=1)
-            return (own.to(like.dtype) / size)[:, None], (index < marks)[:, None, None]
-
-        mean, kept = at.derive(("landmarks", self.landmarks, like.dtype), make)
-        return mean, None if at.full else kept
-
-
-def weights(score: Tensor, real: Tensor | None) -> Tensor:
-    """The softmax over keys, those that are not `real` left out."""
-    return score.softmax(-1) if real is None else score.masked_fill(~real, -torch.inf).softmax(-1)
 
 
 def inverse(a: Tensor) -> Tensor:

@@ -54,10 +54,8 @@ class Digits(Task):
         return 0.0 if self.config.form == "draw" else 1.0 / self.tests
 
     def _take(self, rng: torch.Generator, size: int, test: bool) -> Batch:
-        pixels, labels = _load()
-        held = torch.arange(len(labels)) % 5 == 0
-        pool = (held if test else ~held).nonzero()[:, 0]
-        chosen = pool[torch.randint(0, len(pool), (size,), generator=rng)]
+        pixels, labels = side(test)
+        chosen = torch.randint(0, len(labels), (size,), generator=rng)
         pixels, labels = pixels[chosen], labels[chosen]
         if self.config.form == "image":
             return Batch(pixels.view(-1, 1, 8, 8).float() / 8 - 1, y=labels)
@@ -67,6 +65,14 @@ class Digits(Task):
             return Batch(squares.round().long().flatten(1), y=labels)
         start = torch.full((size, 1), LEVELS)
         return Batch(torch.cat([start, pixels[:, :-1]], 1), y=pixels)
+
+
+def side(test: bool) -> tuple[Tensor, Tensor]:
+    """The images of the test or of training: (N, 64) pixel levels, (N,) labels."""
+    pixels, labels = _load()
+    held = torch.arange(len(labels)) % 5 == 0
+    pool = (held if test else ~held).nonzero()[:, 0]
+    return pixels[pool], labels[pool]
 
 
 @cache

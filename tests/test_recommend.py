@@ -1,0 +1,43 @@
+"""docs/recommend.md says what the committed evidence says, no more and no less."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+from panformer.papers import catalogue
+
+ROOT = Path(__file__).parent.parent
+
+
+def tool():
+    spec = importlib.util.spec_from_file_location("recommend", ROOT / "tools" / "recommend.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_the_tool_prints():
+    made = tool()
+    assert made.PAGE.read_text(encoding="utf-8") == made.page(), "run: python tools/recommend.py"
+
+
+def test_every_line_is_an_upheld_check_of_the_paper_it_links():
+    text = tool().page()
+    for line in re.findall(r"^\|.*\.json\) \|$", text, re.M):
+        slug = re.search(r"\[([\w-]+)\]\(", line)[1]
+        evidence = catalogue.find(slug).evidence
+        means = [
+            f"{c['interval']['mean']:.3g}" for c in evidence["checks"] if c["verdict"] == "upheld" and c["interval"]
+        ]
+        assert any(mean in line for mean in means), line
+
+
+def test_a_check_that_was_not_upheld_recommends_nothing():
+    made = tool()
+    found = [(r, c) for r in catalogue.rows() if r.evidence for c in r.evidence["checks"] if "task" in c["check"]]
+    row, check = next((r, c) for r, c in found if (c["judge"], c["verdict"]) == ("beats", "upheld"))
+    told, *rest = (
+        list(made._quality([(row, {**check, "verdict": v})])) for v in ("upheld", "not upheld", "inconclusive")
+    )
+    assert len(told) == 6 and row.slug in told[4]
+    assert all(row.slug not in line for lines in rest for line in lines)
