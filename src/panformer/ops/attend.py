@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.layout import Layout
-from ..core.score import Score
+from ..core.score import Causal, Same, Score
 from .backend import Operator
+from .check import Draw, mixed
 from .kernels.attend_blocks import BLOCKS
 from .kernels.attend_groups import GROUPS
 from .kernels.attend_sdpa import SDPA
@@ -61,4 +64,9 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-attend = Operator("attend", reference, STEP, WINDOW, GROUPS, BLOCKS, SDPA)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, at = Draw(device, dtype), mixed(device)
+    return draw(2, 4, 70, 8), draw(2, 2, 70, 8), draw(2, 2, 70, 8), Same() & Causal(), at, at, 0.35
+
+
+attend = Operator("attend", reference, STEP, WINDOW, GROUPS, BLOCKS, SDPA, sample=sample)

@@ -7,10 +7,14 @@ networks. It is one gradient step of size b_t on |S k_t - v_t|^2 / 2 from a_t S_
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from ..core.layout import Layout
 from .backend import Operator
+from .check import Draw, mixed
 from .kernels.delta_rule_blocks import BLOCKS
 from .memory import by_token
 
@@ -38,4 +42,11 @@ def write(s: Tensor, k: Tensor, v: Tensor, b: Tensor) -> Tensor:
     return s + k[..., None] * (b[..., None] * wrong)[..., None, :]
 
 
-delta_rule = Operator("delta_rule", reference, BLOCKS, traced=traced)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, at = Draw(device, dtype), mixed(device)
+    q, k, v = (draw(2, 2, at.length, n) for n in (3, 3, 4))
+    k = k / k.norm(dim=-1, keepdim=True)
+    return q, k, v, draw(2, 2, at.length).sigmoid(), -draw(2, 2, at.length).exp() / 4, at, None
+
+
+delta_rule = Operator("delta_rule", reference, BLOCKS, traced=traced, sample=sample)

@@ -7,12 +7,14 @@ so that its gradient is the map itself.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.layout import Layout
 from .backend import Operator
+from .check import Draw, mixed
 from .kernels.fourier_fft import FFT
 
 
@@ -46,4 +48,9 @@ def _waves(n: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return turn.cos(), turn.sin()
 
 
-fourier = Operator("fourier", reference, FFT, traced=traced)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    at = mixed(device)
+    return Draw(device, dtype)(2, at.length, 6) / 8, at
+
+
+fourier = Operator("fourier", reference, FFT, traced=traced, sample=sample)

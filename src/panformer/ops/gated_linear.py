@@ -5,10 +5,14 @@ Yang et al. 2024, Gated linear attention transformers with hardware-efficient tr
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from ..core.layout import Layout
 from .backend import Operator
+from .check import Draw, mixed
 from .kernels.gated_linear_blocks import BLOCKS
 from .memory import by_token
 
@@ -31,4 +35,10 @@ def write(s: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return s + k[..., None] * v[..., None, :]
 
 
-gated_linear = Operator("gated_linear", reference, BLOCKS, traced=traced)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, at = Draw(device, dtype), mixed(device)
+    q, k, v = (draw(2, 2, at.length, n) for n in (3, 3, 4))
+    return q, k, v, -draw(2, 2, at.length, 3).exp() / 4, at, None
+
+
+gated_linear = Operator("gated_linear", reference, BLOCKS, traced=traced, sample=sample)

@@ -8,11 +8,14 @@ long distances exact: only differences are rounded to theirs.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..core.layout import Layout
 from .backend import Operator
+from .check import Draw, mixed
 from .kernels.linear_attention_blocks import BLOCKS, BLOCKS_CHUNK
 
 Decay = tuple[Tensor, Tensor]
@@ -68,5 +71,30 @@ def _weigh(q: Tensor, k: Tensor, keep: Tensor, decay: Decay | None) -> Tensor:
     return weight * (up[..., :, None] - down[..., None, :]).masked_fill(~keep, -torch.inf).exp().to(weight.dtype)
 
 
-linear_attention = Operator("linear_attention", reference, BLOCKS, traced=traced)
-linear_attention_chunk = Operator("linear_attention_chunk", reference_chunk, BLOCKS_CHUNK)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, at = Draw(device, dtype), mixed(device)
+    q, k, v = (draw(2, 2, at.length, n) for n in (3, 3, 4))
+    return q, k, v, at, True, _decay(draw, at.length)
+
+
+def sample_chunk(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, at = Draw(device, dtype), Layout.padded([70, 66]).to(device)
+    q, k, v = (draw(2, 2, at.length, n) for n in (3, 3, 4))
+    return (
+        q,
+        k,
+        v,
+        at,
+        _decay(draw, at.length),
+        (draw(2, 2, 3, 4), draw(2, 2).abs().to(torch.promote_types(dtype, torch.float32))),
+    )
+
+
+def _decay(draw: Draw, length: int) -> Decay:
+    wide = torch.promote_types(draw.dtype, torch.float32)
+    up = -(draw(1, 2, length).to(wide).exp() / 8).cumsum(-1)
+    return up, up.clone()
+
+
+linear_attention = Operator("linear_attention", reference, BLOCKS, traced=traced, sample=sample)
+linear_attention_chunk = Operator("linear_attention_chunk", reference_chunk, BLOCKS_CHUNK, sample=sample_chunk)

@@ -6,10 +6,13 @@ system of Gu et al. 2022, S4D. A token with delta = 0 leaves the state as it is.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from .backend import Operator
+from .check import Draw
 from .kernels.selective_scan_blocks import BLOCKS
 from .kernels.selective_scan_tree import TREE
 from .scan import loop
@@ -65,4 +68,10 @@ def _now(w: Tensor, t: int) -> Tensor:
     return w if w.dim() == 2 else w[:, t, None]
 
 
-selective_scan = Operator("selective_scan", reference, BLOCKS, TREE, traced=traced)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw = Draw(device, dtype)
+    x, b, c, h = draw(2, 37, 6), draw(2, 37, 4), draw(2, 37, 4), draw(2, 6, 4)
+    return x, draw(2, 37, 6).exp() / 4, -draw(6, 4).exp(), b, c, draw.flags(0.1, 2, 37), h
+
+
+selective_scan = Operator("selective_scan", reference, BLOCKS, TREE, traced=traced, sample=sample)

@@ -7,12 +7,13 @@ Peng et al. 2023, RWKV. The sums are held as e^m (num, den) with m their largest
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .backend import Operator
+from .check import Draw
 from .kernels.wkv_tree import EMPTY, TREE
 
 
@@ -64,4 +65,11 @@ def _where(rows: Tensor, a: Sums, b: Sums) -> Sums:
     return Sums(*(torch.where(rows[:, None], x, y) for x, y in zip(a, b, strict=True)))
 
 
-wkv = Operator("wkv", reference, TREE)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw = Draw(device, dtype)
+    state = Sums(draw(2, 6), draw(2, 6).exp(), draw(2, 6))
+    live, reset = ~draw.flags(0.1, 2, 37), draw.flags(0.1, 2, 37)
+    return draw(2, 37, 6), draw(2, 37, 6), -draw(6).exp(), draw(6), live, reset, state
+
+
+wkv = Operator("wkv", reference, TREE, sample=sample)

@@ -6,12 +6,15 @@ A packed row sorted by length is a few blocks of n sequences of length L each; s
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ...core.layout import Layout
-from ...core.score import Same, Score, conjuncts, split
+from ...core.score import Causal, Same, Score, conjuncts, split
 from ..backend import Kernel
+from ..check import Draw
 from . import attend_sdpa
 
 SMALL = 8  # tokens per block on average under which calls cost more than the padding they save
@@ -86,4 +89,9 @@ def _blocks(at: Layout) -> list[Block]:
     return out
 
 
-GROUPS = Kernel("groups", refuses, run)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, at = Draw(device, dtype), Layout.packed([9, 9, 20, 12], device)
+    return draw(1, 4, 50, 8), draw(1, 2, 50, 8), draw(1, 2, 50, 8), Same() & Causal(), at, at, 0.35
+
+
+GROUPS = Kernel("groups", refuses, run, sample)

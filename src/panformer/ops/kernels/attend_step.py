@@ -5,12 +5,16 @@ The queries of a group stand as rows of one product with the keys they share.
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.layout import Layout
 from ...core.score import Both, Causal, Same, Score, Window
 from ..backend import Kernel
+from ..check import Draw
 
 
 def refuses(
@@ -59,4 +63,9 @@ def _open(score: Score, length: int) -> bool:
     return isinstance(score, Same | Causal) or (isinstance(score, Window) and length <= score.size)
 
 
-STEP = Kernel("step", refuses, run)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, k_at = Draw(device, dtype), Layout.dense(2, 9, device=device)
+    return draw(2, 4, 1, 8), draw(2, 2, 9, 8), draw(2, 2, 9, 8), Same() & Causal(), k_at.span(8, 9), k_at, 0.35
+
+
+STEP = Kernel("step", refuses, run, sample)

@@ -7,6 +7,8 @@ so any score gives its values there.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 from ...core.layout import Layout
 from ...core.score import Causal, Mask, Same, Score, Window, conjuncts, split
 from ..backend import Kernel
+from ..check import Draw, mixed
 from ..online_softmax import finish
 from .attend_blocks import grouped, partial
 
@@ -100,4 +103,10 @@ def _has(mask: Mask | None, kind: type[Mask]) -> bool:
     return any(isinstance(m, kind) for m in conjuncts(mask))
 
 
-WINDOW = Kernel("window", refuses, run)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, at = Draw(device, dtype), mixed(device)
+    q, k, v = draw(2, 4, 70, 8), draw(2, 2, 70, 8), draw(2, 2, 70, 8)
+    return q, k, v, Same() & Causal() & Window(5), at, at, 0.35
+
+
+WINDOW = Kernel("window", refuses, run, sample)
