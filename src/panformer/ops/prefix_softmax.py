@@ -6,10 +6,13 @@ score, the sum of weights, the weighted sum of values. Feng et al. 2024, Attenti
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from .backend import Operator
+from .check import Draw
 from .kernels.prefix_softmax_tree import TREE, pieces, run
 from .online_softmax import OnlineSoftmax, finish, merge, unit
 from .scan import loop
@@ -49,4 +52,11 @@ def traced(
     return finish(OnlineSoftmax(*path)).to(v.dtype), OnlineSoftmax(*last)
 
 
-prefix_softmax = Operator("prefix_softmax", reference, TREE, traced=traced)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw = Draw(device, dtype)
+    state = OnlineSoftmax(draw(2, 3), draw(2, 3).exp(), draw(2, 3, 4))
+    live, reset = ~draw.flags(0.1, 2, 37), draw.flags(0.1, 2, 37)
+    return draw(2, 37, 3), draw(2, 37, 3, 4), live, reset, state
+
+
+prefix_softmax = Operator("prefix_softmax", reference, TREE, traced=traced, sample=sample)

@@ -9,11 +9,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..core.layout import Layout
 from .backend import Operator
+from .check import Draw, mixed
 from .kernels.two_sided_scans import QUASISEPARABLE, TWO_SIDED
 
 
@@ -68,5 +71,17 @@ def _apart(up: Tensor, down: Tensor) -> Tensor:
     return up[..., :, None] - down[..., None, :]
 
 
-two_sided = Operator("two_sided", reference, TWO_SIDED)
-quasiseparable = Operator("quasiseparable", reference_apart, QUASISEPARABLE)
+def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, at = Draw(device, dtype), mixed(device)
+    q, k, v = (draw(2, 2, at.length, n) for n in (3, 3, 4))
+    return q, k, v, -draw(2, 2, at.length).exp() / 4, at
+
+
+def sample_apart(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    draw, at = Draw(device, dtype), mixed(device)
+    q, k, v = ((draw(2, 2, at.length, n), draw(2, 2, at.length, n)) for n in (3, 3, 4))
+    return q, k, v, (-draw(2, 2, at.length).exp() / 4, -draw(2, 2, at.length).exp() / 4), at
+
+
+two_sided = Operator("two_sided", reference, TWO_SIDED, sample=sample)
+quasiseparable = Operator("quasiseparable", reference_apart, QUASISEPARABLE, sample=sample_apart)

@@ -45,7 +45,7 @@ def _turned(x: Tensor, at: Layout) -> Tensor:
 
 def _later(y: Tensor, at: Layout) -> Tensor:
     """(B, H, T, V): every token's answer at the token after it."""
-    return split_heads(shift(merge_heads(y), at), y.shape[1])
+    return split_heads(at.clean(shift(merge_heads(y), at)), y.shape[1])
 
 
 TWO_SIDED = Kernel("scans", refuses, run_two_sided)
