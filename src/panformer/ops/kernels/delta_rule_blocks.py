@@ -30,12 +30,19 @@ def refuses(
 def run(
     q: Tensor, k: Tensor, v: Tensor, b: Tensor, fall: Tensor | None, at: Layout, s: Tensor | None
 ) -> tuple[Tensor, Tensor]:
+    return in_blocks(q, k, v, b, fall, at, s, SIZE)
+
+
+def in_blocks(
+    q: Tensor, k: Tensor, v: Tensor, b: Tensor, fall: Tensor | None, at: Layout, s: Tensor | None, size: int
+) -> tuple[Tensor, Tensor]:
+    """The operator's answer and last state, `size` tokens to a block."""
     kind, length, wide = v.dtype, q.shape[2], torch.promote_types(v.dtype, torch.float32)
     q, k, v, b = (x.to(wide) for x in (q, k, v, b))
     down = None if fall is None else fallen(fall, at, s is not None)
-    f = factors(q, at, None if down is None else (down, down), None, s is not None, SIZE)
+    f = factors(q, at, None if down is None else (down, down), None, s is not None, size)
     state = q.new_zeros(*q.shape[:2], q.shape[3], v.shape[3]) if s is None else s.to(wide)
-    q, k, v, b = (cut(x, SIZE) for x in (q, k, v, b[..., None]))
+    q, k, v, b = (cut(x, size) for x in (q, k, v, b[..., None]))
     told = torch.cat([b * v, times(b * k, f.enter)], -1)
     system = (b * k) @ k.mT * f.inside  # its diagonal is taken for ones
     u, w = torch.linalg.solve_triangular(system, told, upper=False, unitriangular=True).split(
