@@ -24,7 +24,11 @@ from .race import memory_rate
 from .texts import passages
 from .venv import INFERENCE, prepare
 
-PEERS: dict[str, tuple[str, ...]] = {"transformers": ("fp32", "bf16"), "ctranslate2": ("fp32", "int8")}
+PEERS: dict[str, tuple[str, ...]] = {
+    "transformers": ("fp32", "bf16"),
+    "ctranslate2": ("fp32", "int8"),
+    "llama.cpp": ("fp32", "bf16", "int8"),
+}
 JOBS: dict[str, Callable[[Path], Path]] = {"GPT-2 124M size": folders.gpt2, "SmolLM2-135M": folders.smollm2}
 BATCHES = (1, 16)
 PROMPT, TOKENS = 16, 32
