@@ -84,7 +84,7 @@ def llama(folder, precision, threads, prompts, tokens):
     import xllamacpp
     from peer_gguf import written
 
-    rows, length = prompts.shape
+    rows = len(prompts)
     options = xllamacpp.CommonParams()
     options.model.path = written(folder, precision)
     options.n_parallel, options.n_ctx = rows, 256 * rows  # positions of all rows together
