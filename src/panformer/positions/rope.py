@@ -56,7 +56,9 @@ class Rope(Position):
         p = at.pos.shape[-1]
         if self.width % (2 * p):
             raise InputError(f"rope: {p} coordinates need a multiple of {2 * p} numbers per head, not {self.width}")
-        cos, sin = at.derive(("rope", self.width, self.base, self.stretch, self.pairing, x.dtype), lambda: self._waves(at, x.dtype))
+        cos, sin = at.derive(
+            ("rope", self.width, self.base, self.stretch, self.pairing, x.dtype), lambda: self._waves(at, x.dtype)
+        )
         if self.width == x.shape[-1]:
             return rotate(x, cos, sin, self.pairing)
         turned, rest = x[..., : self.width], x[..., self.width :]
