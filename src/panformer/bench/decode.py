@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -14,7 +18,8 @@ import torch
 from torch import Tensor
 
 from .. import convert
-from ..core.errors import InputError
+from ..core.errors import InputError, PanformerError
+from ..model import io
 from ..model.model import Model
 from . import folders
 from .contest import OURS, OUTSIDE, Plan, contest, goal, invite, ours
@@ -24,11 +29,16 @@ from .race import memory_rate
 from .texts import passages
 from .venv import INFERENCE, prepare
 
-PEERS: dict[str, tuple[str, ...]] = {"transformers": ("fp32", "bf16"), "ctranslate2": ("fp32", "int8")}
+PEERS: dict[str, tuple[str, ...]] = {
+    "transformers": ("fp32", "bf16"),
+    "ctranslate2": ("fp32", "int8"),
+    "llama.cpp": ("fp32", "bf16", "int8"),
+}
 JOBS: dict[str, Callable[[Path], Path]] = {"GPT-2 124M size": folders.gpt2, "SmolLM2-135M": folders.smollm2}
 BATCHES = (1, 16)
 PROMPT, TOKENS = 16, 32
 WANTED = {1: 1.2, 16: 1.1}  # int8 over CTranslate2's
+COLD = 3.0  # seconds from the start of the process to the first token
 SHARE = 0.6  # of what reading the weights alone would take, in int8 at batch 1
 
 
@@ -51,6 +61,7 @@ def decode(plan: Plan, jobs: Mapping[str, Callable[[Path], Path]] = JOBS, batche
             own = decoders(model)
             notes[job] = {"bytes": {n: read_bytes(m) for n, m in own.items()}, "prompt": PROMPT, "tokens": TOKENS}
             if "tokenizer.json" in model.travels:
+                goals.append(_cold(job, model, Path(home) / "own", plan.rounds))
                 notes[job]["perplexity"] = {n: perplexity(m, passages(model)) for n, m in own.items()}
             notes[job]["profile"] = {n: profile(partial(_go_on, m, _prompts(m, 1), 8)) for n, m in own.items()}
             for batch in batches:
@@ -86,6 +97,23 @@ def _race(
             setup = {"folder": str(folder), "prompts": str(file), "tokens": TOKENS}
             racing += invite(stack, python, OUTSIDE / "peer_decode.py", PEERS, setup, plan, missing)
         return contest(task, racing, plan, len(prompts) * TOKENS, "tokens", _compare, missing)
+
+
+def _cold(job: str, model: Model, to: Path, rounds: int) -> dict[str, Any]:
+    """From the start of `panformer generate` to its first words; the files lie in the system's memory."""
+    command = [sys.executable, "-m", "panformer", "generate", str(io.save(model, to)), "--prompt", "The capital of"]
+    took = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        with subprocess.Popen([*command, "--tokens", "2"], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            said = process.stdout.read(1)
+            took.append(time.perf_counter() - began)
+        if not said or process.returncode:
+            raise PanformerError(f"bench: generate ended with code {process.returncode} and without a word")
+    seconds = round(statistics.median(took[1:]), 2)
+    says = "seconds from a cold start of `panformer generate` to the first token, at most"
+    return {"task": job, "goal": says, "wanted": COLD, "reached": seconds, "met": seconds <= COLD}
 
 
 def _prompts(model: Model, batch: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""One mixer over one long sequence, forward and backward, beside causal softmax attention and beside its public peer."""
+"""One mixer over one long sequence, beside causal softmax attention and beside its public peer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -23,85 +23,156 @@ from .worker import PeerFault, Worker
 WIDTH = 512
 LENGTHS = (1024, 4096, 16384, 65536)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-PATIENCE = 20.0  # seconds of one forward and backward pass past which longer inputs are left out
+FORWARD, BOTH = "forward", "forward and backward"
+LONGEST = 20.0  # seconds of one pass past which an input is left out
+ENOUGH = 3.0  # seconds of one race; what takes them in one pass is run once
 COUNTED = 16384  # tokens up to which the memory of a step is counted
+NEAR = 0.15  # how far an exponent may lie from the declared one
+EXPONENT = {"n": 1.0, "n log n": 1.0, "n^2": 2.0}
 SDPA = "softmax attention"
-JOBS: Mapping[str, Any] = {  # causal ones first
-    SDPA: {"use": "attention", "heads": 8, "causal": True},
-    "attention in a window of 512": {"use": "attention", "heads": 8, "causal": True, "window": 512},
-    "linear attention": {"use": "linear_attention", "heads": 8, "causal": True},
-    "retention": {"use": "retention", "heads": 8},
-    "Mamba": {"use": "mamba"},
-    "Mamba-2": {"use": "mamba2"},
-    "RWKV": {"use": "rwkv"},
-    "Fourier": {"use": "fourier"},
-}
-PEERS: Mapping[str, Mapping[str, str]] = {  # job -> package -> requirement
-    "attention in a window of 512": {"local-attention": "local-attention==1.11.2"},
-    "linear attention": {"performer-pytorch": "performer-pytorch==1.1.4"},
-    "Mamba": {"mambapy": "mambapy==1.2.0", "transformers": "transformers==5.23.0"},
-    "RWKV": {"transformers": "transformers==5.23.0"},
-}
-WANTED: Mapping[tuple[str, str], float] = {
-    ("attention in a window of 512", "local-attention"): 1.5,
-    ("linear attention", "performer-pytorch"): 5.0,
-    ("Mamba", "mambapy"): 5.0,
-    ("Mamba", "transformers"): 100.0,
-    ("RWKV", "transformers"): 5.0,
+
+
+class Job(NamedTuple):
+    """A mixer of ours, and what of its rate over that of a public package is wanted (0: it is only shown)."""
+
+    ours: Mapping[str, Any]
+    peers: Mapping[str, float] = {}  # requirement -> wanted
+
+
+JOBS: Mapping[str, Job] = {
+    SDPA: Job({"use": "attention", "heads": 8, "causal": True}),
+    "attention in a window of 512": Job(
+        {"use": "attention", "heads": 8, "causal": True, "window": 512}, {"local-attention==1.11.2": 1.5}
+    ),
+    "linear attention": Job({"use": "linear_attention", "heads": 8, "causal": True}, {"performer-pytorch==1.1.4": 5.0}),
+    "retention": Job({"use": "retention", "heads": 8}),
+    "gated linear attention": Job({"use": "gated_linear_attention", "heads": 8}, {"fla-core==0.6.0": 0.0}),
+    "delta rule": Job({"use": "delta_net", "heads": 8}, {"fla-core==0.6.0": 5.0}),
+    "gated delta rule": Job({"use": "gated_delta_net", "heads": 8}, {"fla-core==0.6.0": 0.0}),
+    "Mamba": Job({"use": "mamba"}, {"mambapy==1.2.0": 5.0, "transformers==5.23.0": 100.0}),
+    "Mamba-2": Job({"use": "mamba2"}),
+    "RWKV": Job({"use": "rwkv"}, {"transformers==5.23.0": 5.0}),
+    "Nystroem attention": Job(
+        {"use": "nystromformer", "heads": 8, "landmarks": 64, "conv": 33}, {"nystrom-attention==0.0.14": 0.0}
+    ),
+    "Fourier": Job({"use": "fourier"}),
 }
 
 
 def long(
-    plan: Plan, jobs: Mapping[str, Any] = JOBS, lengths: tuple[int, ...] = LENGTHS, width: int = WIDTH
+    plan: Plan, jobs: Mapping[str, Job] = JOBS, lengths: tuple[int, ...] = LENGTHS, width: int = WIDTH
 ) -> dict[str, Any]:
-    """One layer of width 512 over one sequence, forward and backward; peers have the same sizes and weights of their own."""
+    """One layer of width 512 over one sequence, forward alone and with its backward pass; peers have the same sizes and
+    weights of their own."""
     if plan.device != "cpu":
         raise InputError("bench long races on a CPU; leave --device out")
     rows: list[dict[str, Any]] = []
-    missing: dict[str, str] = {}
-    for precision, dtype in PRECISIONS.items():
-        slow: set[str] = set()
-        for length in lengths:
-            for job, tree in jobs.items():
-                with ExitStack() as stack:
-                    runners: dict[str, Runner] = {}
-                    if f"{OURS} {job}" not in slow:
-                        runners[OURS] = timed(_step(tree, width, length, dtype))
-                    for name, runner in _peers(stack, job, width, length, precision, plan, missing).items():
-                        if f"{name} {job}" not in slow:
-                            runners[name] = runner
-                    if not runners:
-                        continue
-                    plan.say(f"  {job}, {length} tokens, {precision}: {', '.join(runners)}")
-                    times = _times(runners, plan.rounds)
-                for name, took in times.items():
-                    rows.append(_row(job, name, precision, length, took))
-                    if took.median > PATIENCE / 4 and length != lengths[-1]:
-                        slow.add(f"{name} {job}")
-                        missing[f"{name}, {job}, {precision}"] = f"took {took.median:.1f} s at {length} tokens"
+    with ExitStack() as stack:
+        peers = _Peers(stack, plan, width)
+        missing = peers.missing
+        for form in (f"{p}, {way}" for p in PRECISIONS for way in (FORWARD, BOTH)):
+            last: dict[str, tuple[float, float]] = {}  # seconds at the length before, and what the next are expected
+            for length in lengths:
+                for name, job in jobs.items():
+                    found = _race(name, job, form, length, width, plan, peers, last)
+                    rows += [_row(name, who, form, length, took) for who, took in found.items()]
     for row in rows:
-        if row["contestant"] == OURS and row["precision"] == "fp32" and row["length"] <= COUNTED:
-            row["peak_bytes"] = _peak(jobs[row["task"]], width, row["length"])
+        if row["contestant"] == OURS and row["precision"] == "fp32" and row["form"].endswith(BOTH):
+            if row["length"] <= COUNTED:
+                row["peak_bytes"] = _peak(jobs[row["task"]].ours, width, row["length"])
+    growth = _growth(rows, jobs, width)
     return {
-        "suite": "long", "what": long.__doc__, "rows": rows, "goals": _goals(rows), "growth": _growth(rows, jobs, width),
-        "missing": missing, "size": {"width": width, "batch": 1}, "rounds": plan.rounds, "device": "cpu",
+        "suite": "long", "what": long.__doc__, "rows": rows, "goals": _goals(rows, jobs) + _met(growth),
+        "growth": growth, "missing": missing, "size": {"width": width, "batch": 1}, "rounds": plan.rounds,
+        "device": "cpu",
     }  # fmt: skip
 
 
-def _step(tree: Mapping[str, Any], width: int, length: int, dtype: torch.dtype) -> Callable[[], None]:
-    mixer = _mixer(tree, width).to(dtype)
-    x = torch.randn(1, length, width, dtype=dtype, requires_grad=True)
+def _race(
+    name: str,
+    job: Job,
+    form: str,
+    length: int,
+    width: int,
+    plan: Plan,
+    peers: _Peers,
+    last: dict[str, tuple[float, float]],
+) -> dict[str, Time]:
+    """Ours and its peers in turn, without those that would take too long; what each took is remembered in `last`."""
 
-    def step() -> None:
+    def soon(who: str) -> bool:
+        key = f"{who}, {name}"
+        if last.get(key, (0, 0))[1] <= LONGEST:
+            return True
+        peers.missing.setdefault(f"{key}, {form}, from {length} tokens", f"would take over {LONGEST:.0f} s a pass")
+        return False
+
+    runners = {who: run for who, run in peers.load(name, job, form, length).items() if soon(who)}
+    if soon(OURS):
+        runners[OURS] = timed(_step(job.ours, width, length, form))
+    if not runners:
+        return {}
+    plan.say(f"  {name}, {length} tokens, {form}: {', '.join(runners)}")
+    times = _times(runners, plan.rounds)
+    for who, took in times.items():
+        before = last.get(f"{who}, {name}", (took.median / 4, 0))[0]
+        last[f"{who}, {name}"] = took.median, took.median * max(4, took.median / before)
+    return times
+
+
+class _Peers:
+    """The public packages, each in a process that lives as long as the stack."""
+
+    def __init__(self, stack: ExitStack, plan: Plan, width: int) -> None:
+        self.stack, self.plan, self.width = stack, plan, width
+        self.missing: dict[str, str] = {}
+        self.workers: dict[str, Worker] = {}
+
+    def load(self, name: str, job: Job, form: str, length: int) -> dict[str, Runner]:
+        """What can run this job, ready for inputs of this length."""
+        found: dict[str, Runner] = {}
+        for wants in job.peers if self.plan.peers else ():
+            who = wants.partition("==")[0]
+            if f"{who}, {name}" in self.missing or f"{who}, {name}, {form}" in self.missing:
+                continue
+            asked = {"job": name, "library": who, "width": self.width, "length": length, "threads": self.plan.threads}
+            try:
+                worker = self._worker(wants)
+                worker.ask(do="load", precision=form, **asked)
+                found[who] = partial(_round, worker, form)
+            except PeerFault as fault:
+                self.missing[f"{who}, {name}, {form}"] = str(fault)
+        return found
+
+    def _worker(self, wants: str) -> Worker:
+        if wants not in self.workers:
+            python, failed = prepare("long", ("torch==2.13.0", "numpy", wants), self.plan.say)
+            if failed:
+                raise PeerFault(next(iter(failed.values())))
+            self.workers[wants] = self.stack.enter_context(Worker(python, OUTSIDE / "peer_long.py", self.plan.threads))
+        return self.workers[wants]
+
+
+def _step(tree: Mapping[str, Any], width: int, length: int, form: str) -> Callable[[], None]:
+    precision, _, way = form.partition(", ")
+    dtype = PRECISIONS[precision]
+    mixer = _mixer(tree, width).to(dtype)
+    x = torch.randn(1, length, width, dtype=dtype, requires_grad=way == BOTH)
+
+    def both() -> None:
         mixer(x, Layout.dense(1, length)).sum().backward()
         x.grad = None
         mixer.zero_grad(set_to_none=True)
 
-    return step
+    @torch.no_grad()
+    def forward() -> None:
+        mixer(x, Layout.dense(1, length))
+
+    return both if way == BOTH else forward
 
 
 def _peak(tree: Mapping[str, Any], width: int, length: int) -> int:
-    return of_step(_step(tree, width, length, torch.float32)).peak
+    return of_step(_step(tree, width, length, f"fp32, {BOTH}")).peak
 
 
 def _mixer(tree: Mapping[str, Any], width: int) -> nn.Module:
@@ -110,88 +181,74 @@ def _mixer(tree: Mapping[str, Any], width: int) -> nn.Module:
         return config("mixers", tree).build(width).train()
 
 
-def _peers(
-    stack: ExitStack, job: str, width: int, length: int, precision: str, plan: Plan, missing: dict[str, str]
-) -> dict[str, Runner]:
-    if not plan.peers:
-        return {}
-    found: dict[str, Runner] = {}
-    for name, wants in PEERS.get(job, {}).items():
-        if f"{name}, {job}" in missing or f"{name}, {job}, {precision}" in missing:
-            continue
-        python, failed = prepare("long", ("torch==2.13.0", "numpy", wants), plan.say)
-        if failed:
-            missing[f"{name}, {job}"] = next(iter(failed.values()))
-            continue
-        worker = stack.enter_context(Worker(python, OUTSIDE / "peer_long.py", plan.threads))
-        asked = {"job": job, "library": name, "width": width, "length": length, "threads": plan.threads}
-        try:
-            worker.ask(do="load", precision=precision, **asked)
-        except PeerFault as fault:
-            missing[f"{name}, {job}, {precision}"] = str(fault)
-            continue
-        found[name] = partial(_round, worker, precision)
-    return found
-
-
-def _round(worker: Worker, precision: str) -> float:
-    return float(worker.ask(do="round", precision=precision)["seconds"])
+def _round(worker: Worker, form: str) -> float:
+    return float(worker.ask(do="round", precision=form)["seconds"])
 
 
 def _times(runners: Mapping[str, Runner], rounds: int) -> dict[str, Time]:
     """As many rounds as there is patience for; what takes all of it is run once."""
     first = {n: run() for n, run in runners.items()}
-    quick = {n: runners[n] for n in runners if first[n] < PATIENCE}
-    rounds = max(1, min(rounds, int(3 * PATIENCE / sum([first[n] for n in quick], 1e-9))))
+    quick = {n: runners[n] for n in runners if first[n] < ENOUGH}
+    rounds = max(1, min(rounds, int(ENOUGH / sum([first[n] for n in quick], 1e-9))))
     times = relay(quick, rounds, PAUSE if len(quick) > 1 else 0.0)
     return {n: times.get(n) or Time(first[n], first[n], first[n], 1) for n in runners}
 
 
-def _row(job: str, name: str, precision: str, length: int, took: Time) -> dict[str, Any]:
+def _row(job: str, name: str, form: str, length: int, took: Time) -> dict[str, Any]:
+    precision, _, way = form.partition(", ")
     return {
-        "task": job, "contestant": name, "form": f"{length} tokens", "precision": precision, "length": length,
+        "task": job, "contestant": name, "form": f"{length} tokens, {way}", "precision": precision, "length": length,
         "unit": "tokens/s", "rate": round(length / took.median, 1), "seconds": took,
     }  # fmt: skip
 
 
-def _goals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _goals(rows: list[dict[str, Any]], jobs: Mapping[str, Job]) -> list[dict[str, Any]]:
     """At every length that both ran: ours over its peer, and over causal softmax attention from 4096 tokens on."""
-    rate = {(r["task"], r["contestant"], r["precision"], r["length"]): r["rate"] for r in rows}
+    rate = {(r["task"], r["contestant"], r["precision"], r["form"]): r["rate"] for r in rows}
     found = []
-    for (job, name, precision, length), mine in rate.items():
-        if name != OURS:
+    for row in rows:
+        task, precision, form = row["task"], row["precision"], row["form"]
+        if row["contestant"] != OURS:
             continue
-        for (task, peer), wanted in WANTED.items():
-            theirs = rate.get((job, peer, precision, length)) if task == job else None
-            if theirs:
-                found.append(_goal(job, precision, length, peer, wanted, mine / theirs))
-        softmax = rate.get((SDPA, OURS, precision, length))
-        if job != SDPA and softmax and length >= 4096:
-            found.append(_goal(job, precision, length, "causal softmax attention", 1.0, mine / softmax))
+        against = {w.partition("==")[0]: (task, w.partition("==")[0], wanted) for w, wanted in jobs[task].peers.items()}
+        if task != SDPA and row["length"] >= 4096:
+            against["causal softmax attention"] = (SDPA, OURS, 1.0)
+        for says, (theirs, who, wanted) in against.items():
+            other = rate.get((theirs, who, precision, form))
+            if other and wanted:
+                told = {"task": task, "goal": f"{precision}, {form}", "against": says, "wanted": wanted}
+                ratio = row["rate"] / other
+                found.append({**told, "reached": round(ratio, 3), "met": ratio >= wanted})
     return found
 
 
-def _goal(job: str, precision: str, length: int, against: str, wanted: float, reached: float) -> dict[str, Any]:
-    return {
-        "task": job, "goal": f"{precision}, {length} tokens", "against": against, "wanted": wanted,
-        "reached": round(reached, 3), "met": reached >= wanted,
-    }  # fmt: skip
-
-
-def _growth(rows: list[dict[str, Any]], jobs: Mapping[str, Any], width: int) -> list[dict[str, Any]]:
+def _growth(rows: list[dict[str, Any]], jobs: Mapping[str, Job], width: int) -> list[dict[str, Any]]:
     """For each of ours: the exponents of time and of peak memory from 4096 tokens on, beside the declared cost."""
     out = []
-    for job, tree in jobs.items():
-        mine = [r for r in rows if r["task"] == job and r["contestant"] == OURS and r["length"] >= 4096]
-        declared = str(getattr(_mixer(tree, width), "growth", "n"))
-        told: dict[str, Any] = {"task": job, "declared": declared}
+    for name, job in jobs.items():
+        mine = [r for r in rows if r["task"] == name and r["contestant"] == OURS and r["length"] >= 4096]
+        declared = str(getattr(_mixer(job.ours, width), "growth", "n"))
+        told: dict[str, Any] = {"task": name, "declared": declared}
         for precision in PRECISIONS:
-            told[f"time {precision}"] = _slope(
-                {r["length"]: r["seconds"].median for r in mine if r["precision"] == precision}
-            )
+            for way in (FORWARD, BOTH):
+                of = [r for r in mine if r["precision"] == precision and r["form"].endswith(f", {way}")]
+                told[f"time {precision}, {way}"] = _slope({r["length"]: r["seconds"].median for r in of})
         told["peak memory"] = _slope({r["length"]: r["peak_bytes"] for r in mine if "peak_bytes" in r})
         out.append(told)
     return out
+
+
+def _met(growth: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The worst exponent of time of each of ours, at most `NEAR` over what it declares."""
+    found = []
+    for told in growth:
+        slopes = [v for k, v in told.items() if k.startswith("time") and v is not None]
+        most = EXPONENT.get(told["declared"])
+        if slopes and most is not None:
+            says = f"largest exponent of time, {told['declared']} declared, at most"
+            found.append({"task": told["task"], "goal": says, "wanted": most + NEAR, "reached": max(slopes),
+                          "met": max(slopes) <= most + NEAR})  # fmt: skip
+    return found
 
 
 def _slope(costs: Mapping[int, float]) -> float | None:

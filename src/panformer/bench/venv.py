@@ -14,7 +14,8 @@ from ..core.errors import PanformerError
 DONE = "installed.json"
 INFERENCE = (  # what encoders and image classifiers are run with elsewhere, and what turns them into its files
     "torch==2.13.0", "transformers==5.23.0", "sentence-transformers==6.2.0", "openvino==2026.4.1", "nncf==3.4.0",
-    "onnxruntime==1.31.1", "onnx==1.23.2", "onnxscript==0.7.2", "ctranslate2==4.8.5",
+    "onnxruntime==1.31.1", "onnx==1.23.2", "onnxscript==0.7.2", "ctranslate2==4.8.5", "xllamacpp==2026.10.11549",
+    "gguf==0.19.0",
 )  # fmt: skip
 
 

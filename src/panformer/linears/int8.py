@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -58,9 +58,10 @@ class Int8(Codes):
         if on_cpu(x) and not torch.is_grad_enabled():
             joint = maps[0].joint(maps)
             if len(flat) == 1 and row_product_is_exact():
-                wide = flat.float()
+                wide = flat if flat.dtype == torch.float32 else flat.float()
                 top = wide.abs().amax(-1, keepdim=True)
-                out = row_product((wide * (FULL / top.clamp(min=TINY))).round_(), maps[0].for_one_row(maps, joint))
+                whole = wide.mul(FULL / top).round_()  # of a row of zeros anything, times 0 in the end
+                out = row_product(whole, maps[0].for_one_row(maps, joint))
             else:
                 codes, top = _rounded(flat)
                 out = product(codes, joint.weight, joint.scale)
@@ -74,7 +75,7 @@ class Int8(Codes):
         return tuple(out.to(x.dtype).view(*x.shape[:-1], -1) for out in outs)
 
     def sources(self) -> tuple[Tensor | None, ...]:
-        return self.codes, self.bias
+        return self._buffers["codes"], self.bias
 
     def for_one_row(self, maps: Sequence[Int8], joint: Joint) -> Any:
         """The matrices in the order of FBGEMM, which is quicker there; packed when the first single row comes."""
@@ -112,7 +113,14 @@ def product(codes: Tensor, packed: Tensor, scale: Tensor | None) -> Tensor:
 
 def row_product(whole: Tensor, packed: Any) -> Tensor:
     """(1, K) whole numbers from -127 to 127 in fp32 times the packed (K, M) int8, in fp32."""
-    return torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(whole, 1.0, ZERO, packed)
+    return _row_product()(whole, 1.0, ZERO, packed)
+
+
+@cache
+def _row_product() -> Callable[..., Tensor]:
+    """The operator itself: torch's wrapper looks at every argument first, which costs as much as a small product."""
+    found: Any = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
+    return getattr(found, "_op", found)
 
 
 @cache

@@ -63,7 +63,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu", names: Sequence
         raise CheckpointError(f"{folder}/config.json: format {tree.get('format')!r}; this version reads {FORMAT}")
     values = read_weights(folder)
     model = blank(tree["spec"], values, str(folder))
-    fill(model, values, str(folder / "model.safetensors"))
+    fill(model, values, str(folder / "model.safetensors"), lent=True)
     model.travels = travelling(folder, names)
     return model.to(device).eval()
 
@@ -111,16 +111,24 @@ def tensors(module: nn.Module) -> dict[str, Tensor]:
     return out
 
 
-def fill(module: nn.Module, values: Mapping[str, Tensor], where: str) -> None:
-    """Copy tensors into a module; names and shapes must match one to one."""
+def fill(module: nn.Module, values: Mapping[str, Tensor], where: str, lent: bool = False) -> None:
+    """Copy tensors into a module; names and shapes must match one to one.
+
+    With `lent` the module goes on with tensors of its own types as they are, without a copy: pages of a file are then
+    read when they are first needed, and what is written to them stays in this process.
+    """
     own = tensors(module)
     missing, extra = sorted(own.keys() - values.keys()), sorted(values.keys() - own.keys())
     if missing or extra:
         raise CheckpointError(f"{where}: missing tensors {missing[:5]}, unknown tensors {extra[:5]}")
+    live = module.state_dict(keep_vars=True)
     for name, value in own.items():
         if value.shape != values[name].shape:
             raise CheckpointError(f"{where}: {name} has shape {tuple(values[name].shape)}, not {tuple(value.shape)}")
-        value.copy_(values[name])
+        if lent and value.dtype == values[name].dtype and value.device == values[name].device:
+            live[name].data = values[name]
+        else:
+            value.copy_(values[name])
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

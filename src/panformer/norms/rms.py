@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..core.families import Norm
 from ..core.layout import Layout
 from ..core.part import Config as Base
+from ..ops.rms_norm import rms_norm
 
 
 class Rms(Norm):
@@ -32,4 +32,4 @@ class Rms(Norm):
 
     def forward(self, x: Tensor, at: Layout) -> Tensor:
         weight = self.weight if self.offset == 0 else self.offset + self.weight
-        return F.rms_norm(at.clean(x), weight.shape, weight, self.eps)
+        return rms_norm(at.clean(x), weight, self.eps)

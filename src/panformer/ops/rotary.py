@@ -48,13 +48,18 @@ def slower(rate: Tensor, how: Stretch) -> Tensor:
     return kept + (1 - kept) / how.factor
 
 
+def waves(turn: Tensor, pairing: Pairing, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What `rotate` takes for angles (..., E/2): cosine and sine, as `half` reads them twice as long."""
+    cos, sin = turn.cos().to(dtype), turn.sin().to(dtype)
+    return (cos, sin) if pairing == "interleaved" else (torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1))
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, pairing: Pairing) -> Tensor:
     """(a, b) -> (a cos - b sin, b cos + a sin) for every pair of the last axis.
 
-    x (..., E), cos and sin (..., E/2). `half` pairs i with i + E/2, `interleaved` pairs 2i with 2i + 1.
+    x (..., E), cos and sin from `waves`. `half` pairs i with i + E/2, `interleaved` pairs 2i with 2i + 1.
     """
     if pairing == "half":
-        a, b = x.chunk(2, -1)
-        return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+        return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
     a, b = x[..., 0::2], x[..., 1::2]
     return torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2)

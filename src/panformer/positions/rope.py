@@ -10,7 +10,7 @@ from ..core.errors import InputError
 from ..core.families import Position
 from ..core.layout import Layout
 from ..core.part import Config as Base
-from ..ops.rotary import Pairing, Stretch, angles, rotate
+from ..ops.rotary import Pairing, Stretch, angles, rotate, waves
 
 
 class Rope(Position):
@@ -56,7 +56,9 @@ class Rope(Position):
         p = at.pos.shape[-1]
         if self.width % (2 * p):
             raise InputError(f"rope: {p} coordinates need a multiple of {2 * p} numbers per head, not {self.width}")
-        cos, sin = at.derive(("rope", self.width, self.base, self.stretch, x.dtype), lambda: self._waves(at, x.dtype))
+        cos, sin = at.derive(
+            ("rope", self.width, self.base, self.stretch, self.pairing, x.dtype), lambda: self._waves(at, x.dtype)
+        )
         if self.width == x.shape[-1]:
             return rotate(x, cos, sin, self.pairing)
         turned, rest = x[..., : self.width], x[..., self.width :]
@@ -64,4 +66,4 @@ class Rope(Position):
 
     def _waves(self, at: Layout, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         turn = angles(at.pos, self.width, self.base, self.stretch)[:, None]  # (B|1, 1, T, width/2)
-        return turn.cos().to(dtype), turn.sin().to(dtype)
+        return waves(turn, self.pairing, dtype)

@@ -1,12 +1,15 @@
 """Peers that go on from prompts of ids, greedily, for a given number of tokens."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 from peer_serve import serve
 
 
 def load(setup):
     prompts = np.load(setup["prompts"])
-    make = {"transformers": transformers, "ctranslate2": ctranslate2}[setup["library"]]
+    make = {"transformers": transformers, "ctranslate2": ctranslate2, "llama.cpp": llama}[setup["library"]]
     return make(setup["folder"], setup["precision"], setup["threads"], prompts, setup["tokens"])
 
 
@@ -32,8 +35,6 @@ def transformers(folder, precision, threads, prompts, tokens):
 
 
 def ctranslate2(folder, precision, threads, prompts, tokens):
-    from pathlib import Path
-
     import ctranslate2 as ct
 
     out = Path(folder) / "peer.ct2"
@@ -76,6 +77,38 @@ def _converter(ct, folder):
             return Words(self.size)
 
     return Plain(folder)
+
+
+def llama(folder, precision, threads, prompts, tokens):
+    """llama.cpp through its server's own loop, within this process; its words are t0, t1, ..."""
+    import xllamacpp
+    from peer_gguf import written
+
+    rows = len(prompts)
+    options = xllamacpp.CommonParams()
+    options.model.path = written(folder, precision)
+    options.n_parallel, options.n_ctx = rows, 256 * rows  # positions of all rows together
+    options.cpuparams.n_threads = options.cpuparams_batch.n_threads = threads
+    options.verbosity = 0
+    server = xllamacpp.Server(options)
+    texts = prompts.tolist() if rows > 1 else prompts[0].tolist()
+    plain = {"prompt": texts, "temperature": 0, "ignore_eos": True, "cache_prompt": False}
+
+    def run():
+        found = server.handle_completions({**plain, "max_tokens": tokens})["choices"]
+        ids = [[int(t) for t in f["text"].split("t")[1:]] for f in sorted(found, key=lambda f: f["index"])]
+        return np.array(ids)
+
+    def scores():
+        vocab = json.loads((Path(folder) / "config.json").read_text())["vocab_size"]
+        found = server.handle_completions({**plain, "max_tokens": 1, "logprobs": vocab})["choices"]
+        out = np.full((rows, vocab), -np.inf, np.float32)
+        for f in found:
+            best = f["logprobs"]["content"][0]["top_logprobs"]
+            out[f["index"], [t["id"] for t in best]] = [t["logprob"] for t in best]
+        return out
+
+    return run, scores
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Peers that mix one long sequence: forward and backward of one layer, causal, batch 1."""
+"""Peers that mix one long sequence: one layer over batch 1, forward alone or with its backward pass."""
 
 from peer_serve import serve
 
@@ -8,17 +8,21 @@ def load(setup):
 
     torch.set_num_threads(setup["threads"])
     torch.manual_seed(0)
-    kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[setup["precision"]]
+    precision, _, way = setup["precision"].partition(", ")
+    kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     layer = {
         "local-attention": local_attention, "performer-pytorch": performer, "mambapy": mambapy,
-        "transformers": transformers,
+        "transformers": transformers, "fla-core": fla, "nystrom-attention": nystrom,
     }[setup["library"]](setup["job"], setup["width"]).train().to(kind)  # fmt: skip
+    both = way == "forward and backward"
 
     def step(x, mixed=False):
-        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed), torch.set_grad_enabled(both):
             out = layer(x)
-        (out[0] if isinstance(out, tuple) else out).float().sum().backward()
-        layer.zero_grad(set_to_none=True)
+            out = out[0] if isinstance(out, tuple) else out
+        if both:
+            out.float().sum().backward()
+            layer.zero_grad(set_to_none=True)
         return [0.0]
 
     mixed = False
@@ -28,7 +32,7 @@ def load(setup):
         if kind == torch.float32:
             raise
         layer, mixed, kind = layer.float(), True, torch.float32
-    x = torch.randn(1, setup["length"], setup["width"], dtype=kind, requires_grad=True)
+    x = torch.randn(1, setup["length"], setup["width"], dtype=kind, requires_grad=both)
     return lambda: step(x, mixed)
 
 
@@ -58,6 +62,55 @@ def transformers(job, width):
     from transformers.models.rwkv.modeling_rwkv import RwkvConfig, RwkvSelfAttention
 
     return RwkvSelfAttention(RwkvConfig(hidden_size=width, attention_hidden_size=width), layer_id=0)
+
+
+def nystrom(job, width):
+    from nystrom_attention import NystromAttention
+
+    return NystromAttention(dim=width, dim_head=width // 8, heads=8, num_landmarks=64)
+
+
+def fla(job, width):
+    """flash-linear-attention's plain forms, with linear maps around them; without its package, which wants a GPU's
+    compiler."""
+    import importlib.util
+
+    import torch
+
+    def form(name):
+        place = importlib.util.find_spec("fla").submodule_search_locations[0]
+        found = importlib.util.spec_from_file_location(f"naive_{name}", f"{place}/ops/{name}/naive.py")
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+        return module
+
+    key = {"delta rule": "delta_rule", "gated delta rule": "gated_delta_rule", "gated linear attention": "gla"}[job]
+    run, heads = form(key), 8
+    half = width // 2 if key == "gla" else width  # its queries and keys are half as wide
+
+    class Layer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.g = (torch.nn.Linear(width, half, False) for _ in range(3))
+            self.v, self.o = (torch.nn.Linear(width, width, False) for _ in range(2))
+            self.a, self.b = (torch.nn.Linear(width, heads) for _ in range(2))
+
+        def forward(self, x):
+            q, k, v = (m(x).unflatten(-1, (heads, -1)) for m in (self.q, self.k, self.v))
+            decay, beta = torch.nn.functional.logsigmoid(self.a(x)), self.b(x).sigmoid()
+            if key == "gla":
+                gates = torch.nn.functional.logsigmoid(self.g(x)).unflatten(-1, (heads, -1)) / 16
+                y = run.naive_recurrent_gla(q, k, v, gates)[0]
+            elif key == "gated_delta_rule":
+                q, k = (torch.nn.functional.normalize(z, dim=-1) for z in (q, k))
+                y = run.naive_chunk_gated_delta_rule(q, k, v, decay, beta)[0]
+            else:
+                q, k = (torch.nn.functional.normalize(z, dim=-1) for z in (q, k))
+                q, k, v, beta = (z.transpose(1, 2) for z in (q, k, v, beta))
+                y = run.delta_rule_chunkwise(q, k, v, beta)[0].transpose(1, 2)
+            return self.o(y.flatten(-2).to(x.dtype))
+
+    return Layer()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,16 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("torch", "transformers", "sentence-transformers", "openvino", "nncf", "onnxruntime", "ctranslate2")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "openvino",
+    "nncf",
+    "onnxruntime",
+    "ctranslate2",
+    "xllamacpp",
+)
 
 
 def serve(load):
