@@ -12,11 +12,21 @@ from panformer.core.layout import Layout
 from panformer.ops.backend import record
 from panformer.ops.check import Draw, mixed
 from panformer.ops.gated_linear import gated_linear
+from panformer.ops.kernels import gated_linear_triton, selective_scan_triton
 from panformer.ops.selective_scan import selective_scan
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="run by the test below, in Triton's interpreter")
 CPU, FP32 = torch.device("cpu"), torch.float32
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Short blocks: several in a short input, and quick to interpret."""
+    for module, name, value in (
+        (selective_scan_triton, "TOKENS", 8), (selective_scan_triton, "CHANNELS", 8), (gated_linear_triton, "SIZE", 16),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
 
 
 def test_in_the_interpreter():
@@ -57,7 +67,7 @@ def _compare(operator, inputs, rest, tol=1e-4):
 
 
 @interpreted
-@pytest.mark.parametrize(("batch", "length", "width", "states"), [(2, 70, 33, 3), (1, 2, 1, 1), (1, 130, 5, 4)])
+@pytest.mark.parametrize(("batch", "length", "width", "states"), [(2, 21, 11, 3), (1, 2, 1, 1), (1, 33, 5, 4)])
 @pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize("state", [False, True])
 def test_selective_scan(batch, length, width, states, resets, state):
@@ -72,18 +82,18 @@ def test_selective_scan(batch, length, width, states, resets, state):
 @interpreted
 def test_nothing_passes_a_reset_and_no_step_leaves_the_state():
     draw = Draw(CPU, FP32)
-    x, b, c, a = draw(1, 90, 4), draw(1, 90, 2), draw(1, 90, 2), -draw(4, 2).exp()
-    reset = torch.zeros(1, 90, dtype=torch.bool)
-    reset[0, [0, 37]] = True
-    x[:, :37] *= 1e30
-    leaves = [z.requires_grad_() for z in (x, draw(1, 90, 4).exp(), a, b, c)]
+    x, b, c, a = draw(1, 30, 4), draw(1, 30, 2), draw(1, 30, 2), -draw(4, 2).exp()
+    reset = torch.zeros(1, 30, dtype=torch.bool)
+    reset[0, [0, 13]] = True
+    x[:, :13] *= 1e30
+    leaves = [z.requires_grad_() for z in (x, draw(1, 30, 4).exp(), a, b, c)]
     y, _ = selective_scan(*leaves, reset, None)
-    alone, last = selective_scan(*(z[:, 37:] if z.dim() == 3 else z for z in leaves), None, None)
-    torch.testing.assert_close(y[:, 37:], alone)
-    grads = torch.autograd.grad(y[:, 37:].sum(), [leaves[i] for i in (0, 1, 3, 4)])
-    assert all((g[:, :37] == 0).all() for g in grads)
-    still = torch.zeros(1, 70, 4)
-    kept = selective_scan(still + 1, still, a, *(torch.ones(1, 70, 2),) * 2, None, last.detach())[1]
+    alone, last = selective_scan(*(z[:, 13:] if z.dim() == 3 else z for z in leaves), None, None)
+    torch.testing.assert_close(y[:, 13:], alone)
+    grads = torch.autograd.grad(y[:, 13:].sum(), [leaves[i] for i in (0, 1, 3, 4)])
+    assert all((g[:, :13] == 0).all() for g in grads)
+    still = torch.zeros(1, 20, 4)
+    kept = selective_scan(still + 1, still, a, *(torch.ones(1, 20, 2),) * 2, None, last.detach())[1]
     assert torch.equal(kept, last)
 
 
@@ -92,7 +102,7 @@ def test_nothing_passes_a_reset_and_no_step_leaves_the_state():
 @pytest.mark.parametrize("state", [False, True])
 def test_gated_linear(name, state):
     at = {
-        "dense": Layout.dense(2, 130), "packed": Layout.packed([5, 60, 1, 40]), "padded": Layout.padded([20, 9]),
+        "dense": Layout.dense(2, 37), "packed": Layout.packed([5, 20, 1, 10]), "padded": Layout.padded([20, 9]),
         "mixed": mixed(CPU), "short": Layout.dense(1, 2),
     }[name]  # fmt: skip
     if state and name in ("packed", "mixed"):

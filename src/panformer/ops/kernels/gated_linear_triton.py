@@ -49,7 +49,9 @@ class _Weigh(torch.autograd.Function):
 
         q, k, since, inside = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the plain form
-            return (*torch.autograd.grad(weigh(q, k, since, inside), (q, k, since), push, create_graph=True), None)
+            learned = [x for x in (q, k, since) if x.requires_grad]
+            grads = iter(torch.autograd.grad(weigh(q, k, since, inside), learned, push, create_graph=True))
+            return (*(next(grads) if x.requires_grad else None for x in (q, k, since)), None)
         push, dq, dk = push.contiguous(), torch.empty_like(q), torch.empty_like(k)
         sizes = _sizes(q, inside)
         jit.slopes[(q.shape[:-2].numel(),)](q, k, since, inside, push, dq, dk, *sizes, num_warps=WARPS)

@@ -72,13 +72,14 @@ class _Blocks:
         self.reset = self.x if reset is None else reset.contiguous().view(torch.uint8)
         self.blocks, self.columns = -(-x.shape[1] // TOKENS), -(-x.shape[2] // CHANNELS)
 
-    def call(self, name: str, *tensors: Tensor, **more: Any) -> None:
+    def call(self, name: str, *tensors: Tensor, back: bool | None = None) -> None:
         from . import selective_scan_jit as jit
 
         grid = (self.blocks, self.columns, self.x.shape[0])
         sizes = (self.x.shape[1], self.x.shape[2], self.a.shape[0])
+        way = {} if back is None else {"BACK": back}
         getattr(jit, name)[grid](
-            *tensors, *sizes, RESETS=self.resets, TOKENS=TOKENS, CHANNELS=CHANNELS, num_warps=WARPS, **more
+            *tensors, *sizes, RESETS=self.resets, TOKENS=TOKENS, CHANNELS=CHANNELS, num_warps=WARPS, **way
         )
 
     def carried(self, v: Tensor, w: Tensor, start: Tensor, back: bool) -> Tensor:
@@ -87,7 +88,7 @@ class _Blocks:
 
         batch, (states, width) = len(v), self.a.shape
         gain, local = (torch.empty(batch, self.blocks, states, width, device=v.device) for _ in range(2))
-        self.call("ends", v, self.delta, self.a, w, self.reset, gain, local, BACK=back)
+        self.call("ends", v, self.delta, self.a, w, self.reset, gain, local, back=back)
         path = torch.empty(batch, self.blocks + 1, states, width, device=v.device)
         size, wide = states * width, 64
         start = start.float().mT.contiguous()
