@@ -57,13 +57,12 @@ class ToeplitzAttention(Mixer):
         self.feature = c.feature.build(c.heads, self.size)
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
         self.position = c.position.build(c.heads, self.size) if c.position else None
-        score = None if self.position is None else self.position.bias()
-        if score is None and self.position is not None and self.position.kind != "none":
-            raise InputError(f"toeplitz_attention: position {self.position.use()!r} is no bias of scores; try t5")
-        if score is not None and not score.relative:
-            raise InputError(
-                f"toeplitz_attention: the bias of position {self.position.use()!r} depends on more than the distance; try t5"
-            )
+        if self.position is not None and self.position.kind != "none":
+            name, score = self.position.use(), self.position.bias()
+            if score is None:
+                raise InputError(f"toeplitz_attention: position {name!r} is no bias of scores; try t5")
+            if not score.relative:
+                raise InputError(f"toeplitz_attention: the bias of {name!r} depends on more than the distance; try t5")
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         along(at)

@@ -35,8 +35,9 @@ def orthogonal(count: int, size: int) -> Tensor:
 
     Every row alone is N(0, I), and the mean over rows varies less than that over independent ones. Yu et al. 2016.
     """
-    blocks = torch.linalg.qr(torch.randn(-(-count // size), size, size))[0].mT
-    return blocks.flatten(0, 1)[:count] * torch.randn(count, size).norm(dim=1, keepdim=True)
+    turn, upper = torch.linalg.qr(torch.randn(-(-count // size), size, size))
+    turn = turn * upper.diagonal(dim1=-2, dim2=-1).sign()[:, None]  # else some directions are drawn more often
+    return turn.mT.flatten(0, 1)[:count] * torch.randn(count, size).norm(dim=1, keepdim=True)
 
 
 def hadamard(x: Tensor) -> Tensor:

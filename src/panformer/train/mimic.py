@@ -59,7 +59,8 @@ def mimic(
     """
     features = [m.feature for m in _mixers(student, "linear_attention")]
     learned = [p for f in features for p in f.parameters()]
-    todo, losses = list(batches), []
+    todo = list(batches)
+    losses: list[float] = []
     if not learned:
         return losses
     optimizer = torch.optim.Adam(learned, lr=rate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ def mirror(seed: int, mirrored: bool = True) -> Pair:
     return _weights(feature, q, k), (2 * total.cosh() if mirrored else total.exp()).sum(-1)
 
 
-def _feature(seed: int, tree: dict[str, object], size: int = 6) -> tuple[Tensor, Tensor, torch.nn.Module]:
+def _feature(seed: int, tree: dict[str, object], size: int = 6) -> tuple[Tensor, Tensor, Any]:
     """(queries, keys (2, 1, 9, size), the map for one head), in float64."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -99,6 +99,6 @@ def _feature(seed: int, tree: dict[str, object], size: int = 6) -> tuple[Tensor,
         return q, k, config("features", tree).build(1, size).double().eval()
 
 
-def _weights(feature: torch.nn.Module, q: Tensor, k: Tensor) -> Tensor:
+def _weights(feature: Any, q: Tensor, k: Tensor) -> Tensor:
     a, b = feature(q, k)
     return a @ b.mT
