@@ -35,8 +35,9 @@ class Attention(Mixer):
     `kv_heads` = heads is multi-head, 1 is multi-query. `window` limits how far a token looks; the first
     `prefix` tokens of a sequence are visible to all, so that a causal mask becomes that of a prefix LM. `qk_norm`
     normalises every head's query and key before they are turned, `out_norm` what `o` reads; `cap` bounds q k' / sqrt(E)
-    to +-cap by tanh. A `pattern` limits each head to the places it names. Vaswani et al. 2017; Shazeer 2019 (multi-query); Ainslie et al. 2023 (groups); Dehghani et al.
-    2023 (qk_norm); Wang et al. 2022 (out_norm); Team Gemma 2024 (cap).
+    to +-cap by tanh. A `pattern` limits each head to the places it names. Vaswani et al. 2017; Shazeer 2019
+    (multi-query); Ainslie et al. 2023 (groups); Dehghani et al. 2023 (qk_norm); Wang et al. 2022
+    (out_norm); Team Gemma 2024 (cap).
     """
 
     paper = "Vaswani et al. 2017, Attention is all you need"
