@@ -18,6 +18,7 @@ from .layout import Layout
 from .score import Score, along
 
 POWERS = tuple(4**k for k in range(31))
+TILE = 256  # queries of a long row that share their keys: those before them are no work
 
 
 class Rows(NamedTuple):
@@ -138,7 +139,8 @@ class Dilated(Sight):
     def rows(self, n, causal):
         size = min(self.size, n + -n % self.rate)
         at = _within(_tiles(0, n, size)[:, self.offset :: self.rate], 0, n)
-        yield Rows(at, at)
+        for a in range(0, at.shape[1], TILE):
+            yield Rows(at[:, a : a + TILE], at[:, : a + TILE] if causal else at)
 
     def waits(self, j, now):
         return (j % self.rate == self.offset) & (j // self.size == now // self.size)
@@ -157,7 +159,7 @@ class First(Sight):
         own = torch.arange(min(self.size, n))[None]
         yield Rows(own, own if causal else torch.arange(n)[None])
         if n > self.size:
-            later = _within(_tiles(self.size, n, 128), self.size, n)
+            later = _within(_tiles(self.size, n, TILE), self.size, n)
             yield Rows(later, own.expand(len(later), -1))
 
     def waits(self, j, now):

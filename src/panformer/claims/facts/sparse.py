@@ -43,11 +43,11 @@ def rows(
     `masked: false` leaves the pattern out of the formula, which must not be equal.
     """
     at, term = Layout.packed(lengths), Same() & Causal() if causal else Same()
-    inputs = [x.requires_grad_() for x in _values(seed, 3, at.length)]
+    q, k, v = inputs = [x.requires_grad_() for x in _values(seed, 3, at.length)]
     full = term + _score(pattern)
     sides = (
-        attend_rows.run(*inputs, full, at, at, SCALE),
-        reference(*inputs, full if masked else term, at, at, SCALE),
+        attend_rows.run(q, k, v, full, at, at, SCALE),
+        reference(q, k, v, full if masked else term, at, at, SCALE),
     )
     one, other = ([y, *torch.autograd.grad(y.sin().sum(), inputs)] for y in sides)
     return one, other
@@ -61,10 +61,10 @@ def mixture(
     `weighted: false` takes their plain mean, which must not be equal.
     """
     length = 50
-    at, inputs = Layout.dense(1, length), [x.requires_grad_() for x in _values(seed, 3, length)]
+    at = Layout.dense(1, length)
+    q, k, v = inputs = [x.requires_grad_() for x in _values(seed, 3, length)]
     pattern = {"use": "dilated", "segments": list(segments), "rates": list(rates)}
-    ours = attend_rows.run(*inputs, (Same() & Causal()) + _score(pattern), at, at, SCALE)
-    q, k, v = inputs
+    ours = attend_rows.run(q, k, v, (Same() & Causal()) + _score(pattern), at, at, SCALE)
     outs, sums = [], []
     for w, r in zip(segments, rates, strict=True):
         branch = Sparse(tuple((Dilated(w, r, h % r),) for h in range(HEADS)))
