@@ -114,6 +114,7 @@ def _scores(q: Tensor, k: Tensor) -> Tensor:
 
 
 @cache
+@torch.enable_grad()
 def _language_model(seed: int, steps: int, length: int) -> tuple[Any, Tensor]:
     task = registry.task({"use": "text", "form": "masked", "length": length})
     layer = {"mixer": {"use": "attention", "heads": 4}, "channel": "mlp"}
