@@ -76,7 +76,10 @@ def output_error(
 
 @torch.no_grad()
 def error_exponent(seed: int, by: str = "columns", steps: int = 500, length: int = 128, draws: int = 8) -> float:
-    """The power of the number of samples, 4 to 32, with which that error goes; -1/2 for independent draws."""
+    """The power of the number of samples, 4 to 32, with which that error goes; -1/2 for independent draws.
+
+    With no steps queries, keys and values are normal, and not those of a model.
+    """
     samples = [4, 8, 16, 32]
     errors = _output_errors(seed, by, samples, steps, length, draws)
     x, y = (torch.tensor(z, dtype=torch.float64).log() for z in (samples, errors))
