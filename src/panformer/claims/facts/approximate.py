@@ -76,7 +76,10 @@ def output_error(
 
 @torch.no_grad()
 def error_exponent(seed: int, by: str = "columns", steps: int = 500, length: int = 128, draws: int = 8) -> float:
-    """The power of the number of samples, 4 to 32, with which that error goes; -1/2 for independent draws."""
+    """The power of the number of samples, 4 to 32, with which that error goes; -1/2 for independent draws.
+
+    With no steps queries, keys and values are normal, and not those of a model.
+    """
     samples = [4, 8, 16, 32]
     errors = _output_errors(seed, by, samples, steps, length, draws)
     x, y = (torch.tensor(z, dtype=torch.float64).log() for z in (samples, errors))
@@ -101,7 +104,11 @@ def _output_errors(seed: int, by: str, samples: Sequence[int], steps: int, lengt
 
 @torch.no_grad()
 def _attended(seed: int, steps: int, length: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(q, k, v (B, H, L, E), softmax matrices (B, H, L, L)) of the last layer, in float64."""
+    """(q, k, v (B, H, L, E), softmax matrices (B, H, L, L)) of the last layer, in float64; normal ones at 0 steps."""
+    if steps == 0:
+        rng = torch.Generator().manual_seed(seed)
+        q, k, v = torch.randn(3, 2, 2, length, 16, generator=rng, dtype=torch.float64)
+        return q, k, v, _scores(q, k).softmax(-1)
     mixer, x = _language_model(seed, steps, length)
     at = Layout.dense(*x.shape[:2])
     q, k, v = (split_heads(m(x), mixer.heads) for m in (mixer.q, mixer.k, mixer.v))
@@ -114,6 +121,7 @@ def _scores(q: Tensor, k: Tensor) -> Tensor:
 
 
 @cache
+@torch.enable_grad()
 def _language_model(seed: int, steps: int, length: int) -> tuple[Any, Tensor]:
     task = registry.task({"use": "text", "form": "masked", "length": length})
     layer = {"mixer": {"use": "attention", "heads": 4}, "channel": "mlp"}
@@ -128,7 +136,7 @@ def _language_model(seed: int, steps: int, length: int) -> tuple[Any, Tensor]:
     return mixer.double(), kept[0].double()
 
 
-def accuracy_lost(seed: int, bucket: int = 8, samples: int = 16, by: str = "columns", steps: int = 1200) -> float:
+def accuracy_lost(seed: int, bucket: int = 8, samples: int = 16, by: str = "columns", steps: int = 800) -> float:
     """Share of right answers that a vision transformer for digits loses when KDEformer answers for its attention.
 
     No weight is trained after the change. An image has 64 tokens.
