@@ -15,6 +15,7 @@ from panformer.core.part import Config as Base
 from panformer.core.score import Causal
 from panformer.embeds.tokens import Tokens
 from panformer.mixers.attention import Attention
+from panformer.normalisers.relu import Relu
 from panformer.norms.group import Group
 from panformer.norms.rms import Rms
 from panformer.objectives.causal_lm import CausalLm
@@ -346,3 +347,10 @@ class MixesImages(Attention):
 
     def forward(self, x, at, shared=None):
         return super().forward(x if at.grid is None else x - 0.1 * x.mean(0), at, shared)
+
+
+class CountsAllKeys(Relu):
+    """Divides by all keys that there are in the row, visible or not."""
+
+    def forward(self, score, keep, seen):
+        return super().forward(score, keep, torch.full_like(seen, score.shape[-1]))
