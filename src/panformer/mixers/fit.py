@@ -71,7 +71,7 @@ class Fit(Mixer):
         self.growth = "n^2" if c.size else "n^(4/3)"
         self.first = nn.Parameter(torch.randn(c.latents, width))
         self.local, self.read, self.all, self.write = (Look(width, c.heads, c.bias) for _ in range(4))
-        self.norms: nn.ModuleList = nn.ModuleList(c.norm.build(width) for _ in range(3))
+        self.norms = nn.ModuleList(c.norm.build(width) for _ in range(3))
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         rows = at.to_rows(x)
@@ -113,7 +113,7 @@ class Fit(Mixer):
         z, state = self._more(h, groups, full[:, :used], state)
         y = y + self._forth(h, z[:, : real.shape[1] - 1], groups, state.last, state.some)
         after = self._left(held, real, z, full, count > 0, state)
-        return at.clean(self._unorder(take(y.flatten(1, 2), cells.cell), order)), after
+        return at.clean(take(take(y.flatten(1, 2), cells.cell), order.argsort(1))), after
 
     # ---- the four kinds of attention
 
@@ -211,6 +211,3 @@ class Fit(Mixer):
         norm = self.norms[i]
         assert isinstance(norm, Norm)
         return norm(x, at)
-
-    def _unorder(self, y: Tensor, order: Tensor) -> Tensor:
-        return take(y, order.argsort(1))

@@ -59,4 +59,4 @@ class HopfieldPool(Reducer):
             return weights(self.beta * xi @ k.mT, real) @ what
 
         y = merge_heads(associate(read, self.queries, k, v, self.steps))
-        return self.o(y), Layout.dense(*y.shape[:2], device=x.device)
+        return self.o(y), Layout.dense(y.shape[0], y.shape[1], device=x.device)
