@@ -27,10 +27,10 @@ def delta_blocks(seed: int, sizes: Sequence[int] = (1, 3, 16, 64), length: int =
     """
     inputs, at = _told(seed, 2, length, 8), Layout.dense(2, length)
     if corrects:
-        want = _slopes(lambda *z: delta.reference(*z, None, at, None), inputs)
+        want = _slopes(lambda q, k, v, b: delta.reference(q, k, v, b, None, at, None), inputs)
     else:
         want = _slopes(lambda q, k, v, b: _added(q, k, v * b[..., None]), inputs)
-    found = [_slopes(lambda *z, n=n: in_blocks(*z, None, at, None, n), inputs) for n in sizes]
+    found = [_slopes(lambda q, k, v, b, n=n: in_blocks(q, k, v, b, None, at, None, n), inputs) for n in sizes]
     return [t for one in found for t in one], want * len(sizes)
 
 
@@ -39,10 +39,10 @@ def delta_time(seed: int, length: int = 2048, blocks: bool = True) -> float:
     inputs, at = [z.float() for z in _told(seed, 1, length, 16)], Layout.dense(1, length)
 
     def loop() -> None:
-        _slopes(lambda *z: delta.reference(*z, None, at, None), inputs)
+        _slopes(lambda q, k, v, b: delta.reference(q, k, v, b, None, at, None), inputs)
 
     def fast() -> None:
-        _slopes(lambda *z: in_blocks(*z, None, at, None, SIZE), inputs)
+        _slopes(lambda q, k, v, b: in_blocks(q, k, v, b, None, at, None, SIZE), inputs)
 
     return ratio(fast if blocks else loop, loop, rounds=2)
 

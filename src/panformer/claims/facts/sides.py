@@ -28,8 +28,9 @@ def lion(
     """
     rng = torch.Generator().manual_seed(seed)
     q, k, v = (torch.randn(2, 2, length, n, generator=rng, dtype=torch.float64) for n in (5, 5, 4))
-    rates = {"none": 0.0, "fixed": -0.1, "selective": -torch.rand(2, 2, length, generator=rng, dtype=torch.float64)}
-    fall = torch.zeros(2, 2, length, dtype=torch.float64) + rates[decay]
+    fall = -torch.rand(2, 2, length, generator=rng, dtype=torch.float64)
+    if decay != "selective":
+        fall = torch.full_like(fall, 0.0 if decay == "none" else -0.1)
     at = Layout.dense(2, length)
 
     def recurrent(q: Tensor, k: Tensor, v: Tensor, fall: Tensor) -> Tensor:

@@ -21,18 +21,18 @@ def refuses(*args: object) -> str | None:
 def run_two_sided(q: Tensor, k: Tensor, v: Tensor, fall: Tensor | None, at: Layout) -> Tensor:
     if fall is None:
         return blocks.run(q, k, v, at, False, None)
-    both = _scan(q, k, v, fall, at) + _turned(_scan(*(_turned(x, at) for x in (q, k, v, fall)), at), at)
+    both = _scan(at, q, k, v, fall) + _turned(_scan(at, *(_turned(x, at) for x in (q, k, v, fall))), at)
     twice = at.clean((q * k).sum(-1).mT).mT  # the diagonal, of which either scan should have half
     return both - twice[..., None] * v
 
 
 def run_quasiseparable(q: Pair, k: Pair, v: Pair, fall: Pair, at: Layout) -> Tensor:
-    before = _later(_scan(q[0], k[0], v[0], fall[0], at), at)
-    after = _later(_scan(*(_turned(x[1], at) for x in (q, k, v, fall)), at), at)
+    before = _later(_scan(at, q[0], k[0], v[0], fall[0]), at)
+    after = _later(_scan(at, *(_turned(x[1], at) for x in (q, k, v, fall))), at)
     return before + _turned(after, at)
 
 
-def _scan(q: Tensor, k: Tensor, v: Tensor, fall: Tensor, at: Layout) -> Tensor:
+def _scan(at: Layout, q: Tensor, k: Tensor, v: Tensor, fall: Tensor) -> Tensor:
     """y_i = q_i S_i, S_i = e^(fall_i) S_{i-1} + k_i v_i'."""
     down = blocks.fallen(fall, at, False)
     return blocks.run(q, k, v, at, True, (down, down))
