@@ -117,6 +117,8 @@ def _race(
     for who, took in times.items():
         before = last.get(f"{who}, {name}", (took.median / 4, 0))[0]
         last[f"{who}, {name}"] = took.median, took.median * max(4, took.median / before)
+        if who != OURS and took.median > LONGEST:
+            peers.missing[f"{who}, {name}"] = f"took {took.median:.0f} s at {length} tokens, {form}"
     return times
 
 
