@@ -79,7 +79,7 @@ def long(
         peers = _Peers(stack, plan, width)
         missing = peers.missing
         for form in (f"{p}, {way}" for p in PRECISIONS for way in (FORWARD, BOTH)):
-            last: dict[str, tuple[float, float]] = {}  # seconds at the length before, and what the next are expected
+            last: dict[str, list[tuple[int, float]]] = {}  # tokens and seconds so far
             for length in lengths:
                 for name, job in jobs.items():
                     found = _race(name, job, form, length, width, plan, peers, last)
@@ -104,13 +104,13 @@ def _race(
     width: int,
     plan: Plan,
     peers: _Peers,
-    last: dict[str, tuple[float, float]],
+    last: dict[str, list[tuple[int, float]]],
 ) -> dict[str, Time]:
     """Ours and its peers in turn, without those that would take too long; what each took is remembered in `last`."""
 
     def soon(who: str) -> bool:
         key = f"{who}, {name}"
-        if last.get(key, (0, 0))[1] <= LONGEST:
+        if _expected(last.get(key, []), length) <= LONGEST:
             return True
         peers.missing.setdefault(f"{key}, {form}, from {length} tokens", f"would take over {LONGEST:.0f} s a pass")
         return False
@@ -123,11 +123,18 @@ def _race(
     plan.say(f"  {name}, {length} tokens, {form}: {', '.join(runners)}")
     times = _times(runners, plan.rounds)
     for who, took in times.items():
-        before = last.get(f"{who}, {name}", (took.median / 4, 0))[0]
-        last[f"{who}, {name}"] = took.median, took.median * max(4, took.median / before)
+        last.setdefault(f"{who}, {name}", []).append((length, took.median))
         if who != OURS and took.median > LONGEST:
             peers.missing[f"{who}, {name}"] = f"took {took.median:.0f} s at {length} tokens, {form}"
     return times
+
+
+def _expected(so_far: list[tuple[int, float]], length: int) -> float:
+    """Seconds at this length, if they go on growing as between the last two, but at least in proportion."""
+    if not so_far:
+        return 0.0
+    tokens, seconds = so_far[-1]
+    return seconds * (length / tokens) ** max(1.0, _slope(dict(so_far[-2:])) or 0.0)
 
 
 class _Peers:
