@@ -33,27 +33,35 @@ SDPA = "softmax attention"
 
 
 class Job(NamedTuple):
-    """A mixer of ours, and what of its rate over that of a public package is wanted (0: it is only shown)."""
+    """A mixer of ours, and how many times faster than public ones it shall be over both passes (forward alone: once)."""
 
     ours: Mapping[str, Any]
-    peers: Mapping[str, float] = {}  # requirement -> wanted
+    peers: Mapping[str, tuple[str, float]] = {}  # name -> (requirement, wanted)
 
 
+TRANSFORMERS, FLA = "transformers==5.23.0", "fla-core==0.6.0"
 JOBS: Mapping[str, Job] = {
     SDPA: Job({"use": "attention", "heads": 8, "causal": True}),
     "attention in a window of 512": Job(
-        {"use": "attention", "heads": 8, "causal": True, "window": 512}, {"local-attention==1.11.2": 1.5}
+        {"use": "attention", "heads": 8, "causal": True, "window": 512},
+        {"local-attention": ("local-attention==1.11.2", 1.5)},
     ),
-    "linear attention": Job({"use": "linear_attention", "heads": 8, "causal": True}, {"performer-pytorch==1.1.4": 5.0}),
+    "linear attention": Job(
+        {"use": "linear_attention", "heads": 8, "causal": True},
+        {"performer-pytorch": ("performer-pytorch==1.1.4", 5.0)},
+    ),
     "retention": Job({"use": "retention", "heads": 8}),
-    "gated linear attention": Job({"use": "gated_linear_attention", "heads": 8}, {"fla-core==0.6.0": 0.0}),
-    "delta rule": Job({"use": "delta_net", "heads": 8}, {"fla-core==0.6.0": 5.0}),
-    "gated delta rule": Job({"use": "gated_delta_net", "heads": 8}, {"fla-core==0.6.0": 0.0}),
-    "Mamba": Job({"use": "mamba"}, {"mambapy==1.2.0": 5.0, "transformers==5.23.0": 100.0}),
+    "gated linear attention": Job({"use": "gated_linear_attention", "heads": 8}, {"fla stepwise": (FLA, 1.0)}),
+    "delta rule": Job({"use": "delta_net", "heads": 8}, {"fla stepwise": (FLA, 5.0), "fla chunked": (FLA, 1.0)}),
+    "gated delta rule": Job(
+        {"use": "gated_delta_net", "heads": 8}, {"fla stepwise": (FLA, 5.0), "fla chunked": (FLA, 1.0)}
+    ),
+    "Mamba": Job({"use": "mamba"}, {"mambapy": ("mambapy==1.2.0", 5.0), "transformers": (TRANSFORMERS, 100.0)}),
     "Mamba-2": Job({"use": "mamba2"}),
-    "RWKV": Job({"use": "rwkv"}, {"transformers==5.23.0": 5.0}),
+    "RWKV": Job({"use": "rwkv"}, {"transformers": (TRANSFORMERS, 5.0)}),
     "Nystroem attention": Job(
-        {"use": "nystromformer", "heads": 8, "landmarks": 64, "conv": 33}, {"nystrom-attention==0.0.14": 0.0}
+        {"use": "nystromformer", "heads": 8, "landmarks": 64, "conv": 33},
+        {"nystrom-attention": ("nystrom-attention==0.0.14", 1.0)},
     ),
     "Fourier": Job({"use": "fourier"}),
 }
@@ -71,7 +79,7 @@ def long(
         peers = _Peers(stack, plan, width)
         missing = peers.missing
         for form in (f"{p}, {way}" for p in PRECISIONS for way in (FORWARD, BOTH)):
-            last: dict[str, tuple[float, float]] = {}  # seconds at the length before, and what the next are expected
+            last: dict[str, list[tuple[int, float]]] = {}  # tokens and seconds so far
             for length in lengths:
                 for name, job in jobs.items():
                     found = _race(name, job, form, length, width, plan, peers, last)
@@ -96,13 +104,13 @@ def _race(
     width: int,
     plan: Plan,
     peers: _Peers,
-    last: dict[str, tuple[float, float]],
+    last: dict[str, list[tuple[int, float]]],
 ) -> dict[str, Time]:
     """Ours and its peers in turn, without those that would take too long; what each took is remembered in `last`."""
 
     def soon(who: str) -> bool:
         key = f"{who}, {name}"
-        if last.get(key, (0, 0))[1] <= LONGEST:
+        if _expected(last.get(key, []), length) <= LONGEST:
             return True
         peers.missing.setdefault(f"{key}, {form}, from {length} tokens", f"would take over {LONGEST:.0f} s a pass")
         return False
@@ -115,9 +123,18 @@ def _race(
     plan.say(f"  {name}, {length} tokens, {form}: {', '.join(runners)}")
     times = _times(runners, plan.rounds)
     for who, took in times.items():
-        before = last.get(f"{who}, {name}", (took.median / 4, 0))[0]
-        last[f"{who}, {name}"] = took.median, took.median * max(4, took.median / before)
+        last.setdefault(f"{who}, {name}", []).append((length, took.median))
+        if who != OURS and took.median > LONGEST:
+            peers.missing[f"{who}, {name}"] = f"took {took.median:.0f} s at {length} tokens, {form}"
     return times
+
+
+def _expected(so_far: list[tuple[int, float]], length: int) -> float:
+    """Seconds at this length, if they go on growing as between the last two, but at least in proportion."""
+    if not so_far:
+        return 0.0
+    tokens, seconds = so_far[-1]
+    return seconds * (length / tokens) ** max(1.0, _slope(dict(so_far[-2:])) or 0.0)
 
 
 class _Peers:
@@ -131,26 +148,25 @@ class _Peers:
     def load(self, name: str, job: Job, form: str, length: int) -> dict[str, Runner]:
         """What can run this job, ready for inputs of this length."""
         found: dict[str, Runner] = {}
-        for wants in job.peers if self.plan.peers else ():
-            who = wants.partition("==")[0]
+        for who, (wants, _) in job.peers.items() if self.plan.peers else ():
             if f"{who}, {name}" in self.missing or f"{who}, {name}, {form}" in self.missing:
                 continue
             asked = {"job": name, "library": who, "width": self.width, "length": length, "threads": self.plan.threads}
             try:
-                worker = self._worker(wants)
+                worker = self._worker(who, wants)
                 worker.ask(do="load", precision=form, **asked)
                 found[who] = partial(_round, worker, form)
             except PeerFault as fault:
                 self.missing[f"{who}, {name}, {form}"] = str(fault)
         return found
 
-    def _worker(self, wants: str) -> Worker:
-        if wants not in self.workers:
+    def _worker(self, who: str, wants: str) -> Worker:
+        if who not in self.workers:
             python, failed = prepare("long", ("torch==2.13.0", "numpy", wants), self.plan.say)
             if failed:
                 raise PeerFault(next(iter(failed.values())))
-            self.workers[wants] = self.stack.enter_context(Worker(python, OUTSIDE / "peer_long.py", self.plan.threads))
-        return self.workers[wants]
+            self.workers[who] = self.stack.enter_context(Worker(python, OUTSIDE / "peer_long.py", self.plan.threads))
+        return self.workers[who]
 
 
 def _step(tree: Mapping[str, Any], width: int, length: int, form: str) -> Callable[[], None]:
@@ -210,12 +226,13 @@ def _goals(rows: list[dict[str, Any]], jobs: Mapping[str, Job]) -> list[dict[str
         task, precision, form = row["task"], row["precision"], row["form"]
         if row["contestant"] != OURS:
             continue
-        against = {w.partition("==")[0]: (task, w.partition("==")[0], wanted) for w, wanted in jobs[task].peers.items()}
+        both = form.endswith(f", {BOTH}")
+        against = {who: (task, who, wanted if both else 1.0) for who, (_, wanted) in jobs[task].peers.items()}
         if task != SDPA and row["length"] >= 4096:
             against["causal softmax attention"] = (SDPA, OURS, 1.0)
         for says, (theirs, who, wanted) in against.items():
             other = rate.get((theirs, who, precision, form))
-            if other and wanted:
+            if other:
                 told = {"task": task, "goal": f"{precision}, {form}", "against": says, "wanted": wanted}
                 ratio = row["rate"] / other
                 found.append({**told, "reached": round(ratio, 3), "met": ratio >= wanted})

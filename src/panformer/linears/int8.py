@@ -99,7 +99,7 @@ def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:
     """((N, K) uint8 about ZERO, what 127 of them stand for (N, 1)), in few passes: torch's own way from floats to
     bytes is slow. Of a row of zeros the numbers may be anything."""
     wide = x if x.dtype == torch.float32 else x.float()
-    top = wide.abs().amax(-1, keepdim=True)
+    top = torch.maximum(wide.amax(-1, keepdim=True), -wide.amin(-1, keepdim=True))  # writes no |x|
     codes = torch.mul(wide, FULL / top, out=None if wide is x else wide).add_(ROUND + ZERO)
     return codes.view(torch.int32).to(torch.uint8), top
 

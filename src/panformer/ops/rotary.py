@@ -60,6 +60,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, pairing: Pairing) -> Tensor:
     x (..., E), cos and sin from `waves`. `half` pairs i with i + E/2, `interleaved` pairs 2i with 2i + 1.
     """
     if pairing == "half":
-        return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+        return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
     a, b = x[..., 0::2], x[..., 1::2]
     return torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2)

@@ -12,7 +12,7 @@ def load(setup):
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     layer = {
         "local-attention": local_attention, "performer-pytorch": performer, "mambapy": mambapy,
-        "transformers": transformers, "fla-core": fla, "nystrom-attention": nystrom,
+        "transformers": transformers, "nystrom-attention": nystrom, "fla stepwise": fla, "fla chunked": fla_chunked,
     }[setup["library"]](setup["job"], setup["width"]).train().to(kind)  # fmt: skip
     both = way == "forward and backward"
 
@@ -27,7 +27,7 @@ def load(setup):
 
     mixed = False
     try:
-        step(torch.randn(1, 512, setup["width"], dtype=kind))
+        step(torch.randn(1, 64, setup["width"], dtype=kind))
     except RuntimeError:  # parts of it stay in fp32
         if kind == torch.float32:
             raise
@@ -70,7 +70,11 @@ def nystrom(job, width):
     return NystromAttention(dim=width, dim_head=width // 8, heads=8, num_landmarks=64)
 
 
-def fla(job, width):
+def fla_chunked(job, width):
+    return fla(job, width, chunked=True)
+
+
+def fla(job, width, chunked=False):
     """flash-linear-attention's plain forms, with linear maps around them; without its package, which wants a GPU's
     compiler."""
     import importlib.util
@@ -103,11 +107,15 @@ def fla(job, width):
                 y = run.naive_recurrent_gla(q, k, v, gates)[0]
             elif key == "gated_delta_rule":
                 q, k = (torch.nn.functional.normalize(z, dim=-1) for z in (q, k))
-                y = run.naive_chunk_gated_delta_rule(q, k, v, decay, beta)[0]
+                if chunked:
+                    y = run.naive_chunk_gated_delta_rule(q, k, v, decay, beta)[0]
+                else:
+                    y = run.naive_recurrent_gated_delta_rule(q, k, v, beta, decay)[0]
             else:
                 q, k = (torch.nn.functional.normalize(z, dim=-1) for z in (q, k))
                 q, k, v, beta = (z.transpose(1, 2) for z in (q, k, v, beta))
-                y = run.delta_rule_chunkwise(q, k, v, beta)[0].transpose(1, 2)
+                rule = run.delta_rule_chunkwise if chunked else run.delta_rule_recurrence
+                y = rule(q, k, v, beta)[0].transpose(1, 2)
             return self.o(y.flatten(-2).to(x.dtype))
 
     return Layer()
