@@ -1,5 +1,7 @@
 """Peers that mix one long sequence: one layer over batch 1, forward alone or with its backward pass."""
 
+from typing import Any
+
 from peer_serve import serve
 
 
@@ -82,8 +84,9 @@ def fla(job, width, chunked=False):
     import torch
 
     def form(name):
-        place = importlib.util.find_spec("fla").submodule_search_locations[0]
-        found = importlib.util.spec_from_file_location(f"naive_{name}", f"{place}/ops/{name}/naive.py")
+        home: Any = importlib.util.find_spec("fla")
+        place = f"{home.submodule_search_locations[0]}/ops/{name}/naive.py"
+        found: Any = importlib.util.spec_from_file_location(f"naive_{name}", place)
         module = importlib.util.module_from_spec(found)
         found.loader.exec_module(module)
         return module
