@@ -24,9 +24,7 @@ def models(use, i):
         "schedule": [{"repeat": 2, "mixer": {"use": use, **options}, "channel": "glu"}],
         "head": {"use": "lm", "vocab": 30},
     }
-    here = panformer.build(spec, seed=0).double()
-    there = panformer.build(spec, seed=0).double().cuda()
-    return here, there
+    return tuple(panformer.build(spec, seed=0).double().eval().to(d) for d in ("cpu", "cuda"))  # nothing is drawn
 
 
 @pytest.mark.parametrize(("use", "i"), MIXERS)
@@ -44,10 +42,33 @@ def test_answers_and_gradients_are_those_of_the_cpu(use, i):
             torch.testing.assert_close(q.grad.cpu(), p.grad, rtol=1e-8, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
 
 
+LATTICES = [
+    (use, i) for use in known("mixers") if find("mixers", use).lattice for i in range(len(find("mixers", use).examples))
+]
+
+
+@pytest.mark.parametrize(("use", "i"), [*LATTICES, ("pool", 0)])
+def test_pictures_give_the_answers_and_gradients_of_the_cpu(use, i):
+    spec = {
+        "width": 16,
+        "embed": {"use": "patches", "size": 2, "channels": 1},
+        "schedule": [{"repeat": 2, "mixer": {"use": use, **find("mixers", use).examples[i]}, "channel": "glu"}],
+        "head": {"use": "classify", "classes": 3},
+    }
+    x = torch.randn(3, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = []
+    for device in ("cpu", "cuda"):
+        model = panformer.build(spec, seed=0).double().eval().to(device)
+        out = model(x.to(device))
+        out.square().mean().backward()
+        found.append([out.detach().cpu(), *(p.grad.cpu() for p in model.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-8, atol=1e-10)
+
+
 @pytest.mark.parametrize(("use", "i"), MIXERS)
 def test_packed_and_streamed_equal_the_whole(use, i):
     _, model = models(use, i)
-    model.eval()
     parts = [torch.randint(0, 30, (n,), device="cuda") for n in (5, 23, 1)]
     packed = model(panformer.pack(parts))[0]
     for piece, part in zip(packed.split([5, 23, 1]), parts, strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -41,7 +43,8 @@ class LSTM(Mixer):
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         if exporting():
             return self._loop(x, at, self.start(x.shape[0], x))[0]
-        return at.from_rows(self.cell(at.to_rows(x))[0])
+        with self._backend():
+            return at.from_rows(self.cell(at.to_rows(x))[0])
 
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
         return like.new_zeros(batch, self.width), like.new_zeros(batch, self.width)
@@ -81,5 +84,12 @@ class LSTM(Mixer):
         return at.clean(path[0]), last
 
     def _run(self, x, state: tuple[Tensor, Tensor]):
-        y, (h, c) = self.cell(x, (state[0][None], state[1][None]))
+        with self._backend():
+            y, (h, c) = self.cell(x, (state[0][None], state[1][None]))
         return y, (h[0], c[0])
+
+    def _backend(self) -> AbstractContextManager[None]:
+        """cuDNN keeps what a backward pass needs in training mode only; where one may come in evaluation, torch runs."""
+        if self.training or not torch.is_grad_enabled() or not self.cell.all_weights[0][0].is_cuda:
+            return nullcontext()
+        return torch.backends.cudnn.flags(enabled=False)

@@ -52,7 +52,7 @@ def top_of_each(score: Tensor, count: Tensor, limit: int) -> tuple[Tensor, Tenso
     """
     r = score.shape[2]
     score = score.detach().masked_fill(~_exists(count, r)[:, None, None], -torch.inf)
-    best, looks = score.topk(min(limit, r), -1)
+    best, looks = _best(score, min(limit, r))
     rows = torch.arange(r, device=score.device)[:, None].expand_as(looks)
     real = (best > -torch.inf) & _exists(count, r)[:, None, :, None]
     return tuple(z.masked_fill(~real, -1).flatten(2) for z in (rows, looks))  # type: ignore[return-value]
@@ -63,10 +63,16 @@ def top_of_all(score: Tensor, count: Tensor, each: int) -> tuple[Tensor, Tensor]
     r = score.shape[2]
     exists = _exists(count, r)
     score = score.detach().masked_fill(~(exists[:, None, :, None] & exists[:, None, None]), -torch.inf)
-    best, pair = score.flatten(2).topk(r * min(each, r), -1)
+    best, pair = _best(score.flatten(2), r * min(each, r))
     rank = torch.arange(pair.shape[2], device=score.device)
     real = (best > -torch.inf) & (rank < each * count[:, None, None])
     return (pair // r).masked_fill(~real, -1), (pair % r).masked_fill(~real, -1)
+
+
+def _best(score: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """As `topk`, but of equal scores the first: which one is met must not hang on the device."""
+    score, place = score.sort(dim=-1, descending=True, stable=True)
+    return score[..., :count], place[..., :count]
 
 
 def chosen(asks: Tensor, looks: Tensor, regions: int) -> Tensor:

@@ -55,16 +55,21 @@ def _mean_on_lattice(x: Tensor, grid: tuple[int, ...], size: int) -> Tensor:
     cells = x.unflatten(1, grid).movedim(-1, 1)  # (B, D, *grid)
     for axis in range(len(grid) - 2):
         line = cells.movedim(2 + axis, -1)
-        one = F.avg_pool2d(line.flatten(2, -2), (1, size), 1, (0, size // 2), count_include_pad=False)
+        one = F.avg_pool2d(_plain(line.flatten(2, -2)), (1, size), 1, (0, size // 2), count_include_pad=False)
         cells = one.view(line.shape).movedim(-1, 2 + axis)
     flat = cells.flatten(2, -3) if len(grid) > 2 else cells[:, :, None]
-    near = F.avg_pool2d(flat.flatten(1, 2), size, 1, size // 2, count_include_pad=False)
+    near = F.avg_pool2d(_plain(flat.flatten(1, 2)), size, 1, size // 2, count_include_pad=False)
     return near.view(cells.shape).movedim(1, -1).flatten(1, -2)
 
 
 def _image(x: Tensor) -> Tensor:
-    """(B, L, D) -> (B, D, 1, L), a view with channels last, which is what pooling is fast on."""
-    return x[:, None].permute(0, 3, 1, 2)
+    """(B, L, D) -> (B, D, 1, L), on a CPU a view with channels last, which is what pooling is fast on there."""
+    return _plain(x[:, None].permute(0, 3, 1, 2))
+
+
+def _plain(image: Tensor) -> Tensor:
+    """On CUDA a copy with channels first: for others avg_pool2d was seen to give wrong gradients (torch 2.11)."""
+    return image.contiguous() if image.is_cuda else image
 
 
 def _tokens(image: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def run(
     total = torch.zeros(n * h * r, s, dtype=wide, device=q.device).index_add(0, i, weight.sum(-1, dtype=wide))
     out = torch.zeros(n * h * r, s, v.shape[-1], dtype=wide, device=q.device).index_add(0, i, (weight @ v_j).to(wide))
     if rest is not None:
-        more = torch.exp(rest.max.reshape(-1, s) - top)
+        more = torch.exp(rest.max.reshape(-1, s).to(wide) - top)  # its gradient is a small difference of large sums
         total = total + more * rest.sum.reshape(-1, s)
         out = out + more[..., None] * rest.out.reshape(out.shape)
     out = out / torch.where(total > 0, total, 1)[..., None]

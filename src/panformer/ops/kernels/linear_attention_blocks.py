@@ -100,12 +100,13 @@ def factors(like: Tensor, at: Layout, decay: Decay | None, r: Tensor | None, one
     keep = at.derive(("linear", torch.bool, one, size), lambda: _masks(at, one, torch.bool, size))
     up, down = (_cut_row(d, size) for d in decay)  # (B|1, H|1, n, c)
     old, new = _ends(up, at, r, size)  # (B|1, H|1, n)
-    base = up[..., :1].detach()  # distances within a block, taken before rounding to the type of `like`; base cancels
-    near_up, near_down = (up - base).to(like.dtype), (down - base).to(like.dtype)
+    wide = torch.promote_types(like.dtype, torch.float32)  # a distance of 10 in bfloat16 would be off by 4 hundredths
+    base = up[..., :1].detach()  # distances within a block, taken before they are rounded; base cancels
+    near_up, near_down = (up - base).to(wide), (down - base).to(wide)
     return Factors(
-        _fall(near_up[..., :, None] - near_down[..., None, :], keep.inside),
-        _fall((up - old[..., None]).to(like.dtype), keep.enter),
-        _fall((new[..., None] - down).to(like.dtype), keep.leave),
+        _fall(near_up[..., :, None] - near_down[..., None, :], keep.inside).to(like.dtype),
+        _fall((up - old[..., None]).to(wide), keep.enter).to(like.dtype),
+        _fall((new[..., None] - down).to(wide), keep.leave).to(like.dtype),
         _fall(new - old, keep.through),
         new[..., -1],
     )
