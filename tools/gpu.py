@@ -173,8 +173,8 @@ def _gated_inputs(length: int, width: int, dtype: torch.dtype, device: torch.dev
 def mixers(bench: Bench) -> None:
     """Every causal mixer of `bench long` at width 512, forward and backward; softmax attention is SDPA's flash form."""
     width = 64 if bench.tiny else 512
-    for job, tree in JOBS.items():
-        mixer = config("mixers", tree).build(width)
+    for job, raced in JOBS.items():
+        mixer = config("mixers", raced.ours).build(width)
         if not mixer.causal:
             continue
         mixer = mixer.to(bench.device, torch.bfloat16).train()
