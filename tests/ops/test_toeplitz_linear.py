@@ -28,6 +28,7 @@ LAYOUTS = {
 @pytest.fixture(autouse=True)
 def always(monkeypatch):
     monkeypatch.setattr(toeplitz_linear_fft, "LEAST", 0)
+    monkeypatch.setattr(toeplitz_linear_fft, "WIDE", 0)
 
 
 def _inputs(at, seed=0, spare=0):

@@ -15,6 +15,7 @@ def load(setup):
     layer = {
         "local-attention": local_attention, "performer-pytorch": performer, "mambapy": mambapy,
         "transformers": transformers, "nystrom-attention": nystrom, "fla stepwise": fla, "fla chunked": fla_chunked,
+        "linformer": linformer,
     }[setup["library"]](setup["job"], setup["width"]).train().to(kind)  # fmt: skip
     both = way == "forward and backward"
 
@@ -70,6 +71,12 @@ def nystrom(job, width):
     from nystrom_attention import NystromAttention
 
     return NystromAttention(dim=width, dim_head=width // 8, heads=8, num_landmarks=64)
+
+
+def linformer(job, width):
+    from linformer import LinformerSelfAttention
+
+    return LinformerSelfAttention(dim=width, seq_len=65536, k=64, heads=8)
 
 
 def fla_chunked(job, width):
