@@ -1,4 +1,4 @@
-"""Write the measured parts of README.md from the runs that measured them: `python tools/readme.py DEMO_FOLDER`.
+"""Write the measured parts of README.md and docs/claims.md from the runs that measured them: `python tools/readme.py DEMO_FOLDER`.
 
 Each part stands between `<!-- name -->` and `<!-- /name -->`; what no run has written stays as it was.
 """
@@ -10,6 +10,7 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 from panformer.choose import plots, report
@@ -17,6 +18,7 @@ from panformer.cli.papers import papers
 from panformer.papers import catalogue
 
 ROOT = Path(__file__).parent.parent
+RACES = ("decode", "encoder", "train", "vision")  # what the front page shows; all else is in docs/speed.md
 
 
 def demo(folder: Path) -> str:
@@ -35,20 +37,31 @@ def listing() -> str:
     return "```\n$ panformer papers --area foundation\n" + "\n".join(lines) + "\n```"
 
 
+def verdicts() -> str:
+    """A line per paper that was checked: how many of its checks came out which way."""
+    lines = ["| paper | area | verdict | upheld | not upheld | inconclusive |", "|---|---|---|---|---|---|"]
+    for row in catalogue.rows():
+        if row.evidence:
+            found = Counter(check["verdict"] for check in row.evidence["checks"])
+            counts = " | ".join(str(found[v] or "") for v in ("upheld", "not upheld", "inconclusive"))
+            lines.append(f"| {_link(row, 'src/')} | {row.area} | {row.verdict} | {counts} |")
+    return "\n".join(lines)
+
+
 def claims() -> str:
     """A line per check that ran."""
     lines = ["| paper | verdict | check | what was found |", "|---|---|---|---|"]
     for row in catalogue.rows():
         for i, check in enumerate(row.evidence["checks"] if row.evidence else []):
-            name = (
-                (f"[{row.slug}](src/panformer/papers/evidence/{row.slug}.json)", f"**{row.verdict}**")
-                if not i
-                else ("", "")
-            )
+            name = (_link(row, "../src/"), f"**{row.verdict}**") if not i else ("", "")
             lines.append(
                 f"| {name[0]} | {name[1]} | {check['about'] or check['judge']} | {check['verdict']}: {check['reason']} |"
             )
     return "\n".join(lines)
+
+
+def _link(row, home: str) -> str:
+    return f"[{row.slug}]({home}panformer/papers/evidence/{row.slug}.json)"
 
 
 def speed() -> str:
@@ -59,10 +72,9 @@ def speed() -> str:
     machine = ""
     for path in sorted((ROOT / "benchmarks").glob("*.json")):
         told = json.loads(path.read_text())
-        machine = (
-            f"{told['machine']['processor']}, {told['machine']['threads']} threads, {told['machine']['date'][:10]}"
-        )
-        if told["suite"] != "linear":  # one map in all its forms is no race between libraries
+        if told["suite"] in RACES:
+            at = told["machine"]
+            machine = f"{at['processor']}, {at['threads']} threads, {at['date'][:10]}"
             lines += _raced(told["rows"])
     return (
         "\n".join(
@@ -99,17 +111,23 @@ def _printed(work) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).strip("\n")
 
 
-def main() -> None:
-    text = (ROOT / "README.md").read_text()
-    parts = {"listing": listing(), "claims": claims(), "speed": speed()}
-    if len(sys.argv) > 1:
-        parts["demo"] = demo(Path(sys.argv[1]))
+def fill(path: Path, parts: dict[str, str]) -> None:
+    """Put each part between its marks."""
+    text = path.read_text()
     for name, new in parts.items():
         if new:
             text = re.sub(
                 f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, n=new: f"{m[1]}{n}\n{m[2]}", text, flags=re.S
             )
-    (ROOT / "README.md").write_text(text)
+    path.write_text(text)
+
+
+def main() -> None:
+    parts = {"listing": listing(), "verdicts": verdicts(), "speed": speed()}
+    if len(sys.argv) > 1:
+        parts["demo"] = demo(Path(sys.argv[1]))
+    fill(ROOT / "README.md", parts)
+    fill(ROOT / "docs" / "claims.md", {"claims": claims()})
 
 
 if __name__ == "__main__":
