@@ -42,7 +42,7 @@ def test_a_config_is_frozen():
 @pytest.mark.parametrize(
     ("family", "node", "told"),
     [
-        ("mixers", "atention", "unknown mixer part 'atention'; did you mean 'attention'? known: attention"),
+        ("mixers", "atention", "unknown mixer part 'atention'; did you mean 'attention'? known: aaren, "),
         ("mixers", {"use": "attention", "head": 2}, "mixers/attention: unknown key 'head'; did you mean 'heads'?"),
         ("mixers", {"use": "attention", "heads": 0}, "mixers/attention.heads: input should be greater than 0, got 0"),
         ("mixers", {"use": "attention", "heads": "two"}, "mixers/attention.heads: "),

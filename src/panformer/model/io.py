@@ -33,6 +33,7 @@ from .manifest import FORMAT, CheckpointError, read_json, verify
 from .model import Model
 
 SHARD = 2_000_000_000
+ALIGNED = 64  # bytes: where torch puts tensors of its own
 OWN = ("config.json", "model.safetensors", "model.safetensors.index.json", "manifest.json")
 
 
@@ -115,7 +116,8 @@ def fill(module: nn.Module, values: Mapping[str, Tensor], where: str, lent: bool
     """Copy tensors into a module; names and shapes must match one to one.
 
     With `lent` the module goes on with tensors of its own types as they are, without a copy: pages of a file are then
-    read when they are first needed, and what is written to them stays in this process.
+    read when they are first needed, and what is written to them stays in this process. Those that lie askew are copied:
+    products of them would be slower, and rounded in another order than in training.
     """
     own = tensors(module)
     missing, extra = sorted(own.keys() - values.keys()), sorted(values.keys() - own.keys())
@@ -125,10 +127,14 @@ def fill(module: nn.Module, values: Mapping[str, Tensor], where: str, lent: bool
     for name, value in own.items():
         if value.shape != values[name].shape:
             raise CheckpointError(f"{where}: {name} has shape {tuple(values[name].shape)}, not {tuple(value.shape)}")
-        if lent and value.dtype == values[name].dtype and value.device == values[name].device:
+        if lent and _goes_on(value, values[name]):
             live[name].data = values[name]
         else:
             value.copy_(values[name])
+
+
+def _goes_on(own: Tensor, given: Tensor) -> bool:
+    return own.dtype == given.dtype and own.device == given.device and given.data_ptr() % ALIGNED == 0
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -178,7 +184,10 @@ def _own(name: str) -> bool:
 
 
 def _packed(values: dict[str, Tensor]) -> bytes:
-    return pack_tensors(values, metadata={"format": "pt"})
+    content = memoryview(pack_tensors(values, metadata={"format": "pt"}))
+    size = int.from_bytes(content[:8], "little")
+    more = -(8 + size) % ALIGNED  # spaces after the header, so that the first tensor lies straight in the file
+    return b"".join(((size + more).to_bytes(8, "little"), content[8 : 8 + size], b" " * more, content[8 + size :]))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -2,27 +2,27 @@
 
 import pytest
 
-from panformer.claims.facts import denoising, sparse
+from panformer.claims.facts import approximate, denoising
 
 FEW = {"steps": 3, "length": 32}
 
 
 def test_errors_of_the_matrix():
-    error = {m: sparse.matrix_error(0, m, top=1, **FEW) for m in ("two", "sparse", "window", "svd", "features")}
+    error = {m: approximate.matrix_error(0, m, top=1, **FEW) for m in ("two", "sparse", "window", "svd", "features")}
     assert len(set(error.values())) == 5 and all(0 < e for e in error.values())
-    assert sparse.matrix_error(0, "two", top=99, **FEW) < 1e-12
-    assert sparse.matrix_error(0, "window", top=99, **FEW) < 1e-12
+    assert approximate.matrix_error(0, "two", top=99, **FEW) < 1e-12
+    assert approximate.matrix_error(0, "window", top=99, **FEW) < 1e-12
     assert error["svd"] == pytest.approx(min(error.values())) or error["svd"] < error["features"]
 
 
 def test_errors_of_the_answer():
-    assert sparse.output_error(0, samples=32, draws=1, **FEW) < 1e-12
-    assert sparse.output_error(0, samples=8, draws=2, **FEW) > 1e-6
-    assert sparse.error_exponent(0, draws=2, steps=3, length=64) < 0
+    assert approximate.output_error(0, samples=32, draws=1, **FEW) < 1e-12
+    assert approximate.output_error(0, samples=8, draws=2, **FEW) > 1e-6
+    assert approximate.error_exponent(0, draws=2, steps=3, length=64) < 0
 
 
 def test_a_full_sample_loses_nothing():
-    assert sparse.accuracy_lost(0, samples=64, steps=2) == 0
+    assert approximate.accuracy_lost(0, samples=64, steps=2) == 0
 
 
 def test_arms_of_the_denoiser_differ():
