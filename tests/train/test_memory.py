@@ -104,6 +104,8 @@ def test_what_cannot_go_in_pieces_is_refused_by_name():
     with pytest.raises(InputError, match="charges the loss"):
         stream.losses(spec(schedule=[{"mixer": MIXERS["attention"], "channel": {"use": "moe", "experts": 2}}]).train(),
                       GOAL, x, None, x, 4)  # fmt: skip
+    with pytest.raises(InputError, match="norm batch looks at the whole batch"):
+        stream.losses(spec(norm="batch").train(), GOAL, x, None, x, 4)
     with pytest.raises(InputError, match="token by token"):
         stream.losses(spec(head={"use": "classify", "classes": 3}), GOAL, x, None, x, 4)
     with pytest.raises(InputError, match="several sequences"), stream.streamed(model := spec(), 4):
@@ -200,6 +202,9 @@ def test_what_cannot_be_taken_apart_is_refused():
     with pytest.raises(InputError, match="charges a loss"), tokens_again(model := panformer.build(MOE, seed=0)):
         model.train()(tokens())
     with pytest.raises(InputError, match="share of the tokens"), tokens_again(model, 1.5):
+        pass
+    counting = panformer.build({**MOE, "norm": "batch"}, seed=0)
+    with pytest.raises(InputError, match="norm batch would count every batch twice"), layers_again(counting):
         pass
     assert "forward" not in vars(model.trunk.each()[0].channel), "the channel is as it was"
 

@@ -109,8 +109,9 @@ def _cold(job: str, model: Model, to: Path, rounds: int) -> dict[str, Any]:
             assert process.stdout is not None
             said = process.stdout.read(1)
             took.append(time.perf_counter() - began)
+            process.stdout.read()  # what is left: a pipe closed early would be an error there
         if not said or process.returncode:
-            raise PanformerError(f"bench: generate ended with code {process.returncode} and without a word")
+            raise PanformerError(f"bench: generate ended with code {process.returncode} after {len(said)} letters")
     seconds = round(statistics.median(took[1:]), 2)
     says = "seconds from a cold start of `panformer generate` to the first token, at most"
     return {"task": job, "goal": says, "wanted": COLD, "reached": seconds, "met": seconds <= COLD}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ class Batch(Norm):
     """
 
     paper = "Ioffe & Szegedy 2015, Batch normalization: accelerating deep network training"
+    couples: ClassVar[Literal["batch"]] = "batch"
 
     class Config(Base):
         eps: float = Field(1e-5, gt=0)

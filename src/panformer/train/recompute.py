@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..core.errors import InputError
-from ..core.families import Channel
+from ..core.families import Channel, Norm
 from ..core.layout import Layout
 from ..core.shared import Shared
 from ..model.model import Model
@@ -29,7 +29,9 @@ Forward = Callable[..., Tensor]
 
 @contextmanager
 def layers_again(model: Model) -> Iterator[None]:
-    """Of every layer only the input is kept while this is open."""
+    """Of every layer only the input is kept while this is open. A norm that keeps count of what it sees is refused."""
+    if norm := coupled_norm(model):
+        raise InputError(f"norm {norm} would count every batch twice: its layers cannot be computed again")
     with ExitStack() as stack:
         for layer in set(model.trunk.each()):
             stack.enter_context(replaced(layer, _again(layer.forward)))
@@ -52,6 +54,11 @@ def tokens_again(model: Model, kept: float = 0.0, swap: Path | None = None) -> I
                 raise InputError(f"channel {channel.use()}: its tokens depend on each other and cannot be taken apart")
             stack.enter_context(replaced(channel, _split(channel, kept, swap)))
         yield
+
+
+def coupled_norm(model: Model) -> str | None:
+    """A norm whose tokens depend on each other in training, and which then keeps count of them."""
+    return next((m.use() for m in model.modules() if isinstance(m, Norm) and m.couples), None)
 
 
 def _again(forward: Forward) -> Forward:
