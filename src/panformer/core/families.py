@@ -72,13 +72,13 @@ class Channel(Part):
 class Norm(Part):
     """Normalises hidden vectors: (B, T, D) -> (B, T, D). Built with (config, width).
 
-    `pointwise` says that each token is normalised alone, which streaming needs; one that `couples` does so in
+    `pointwise` says that each token is normalised alone, which streaming needs; one that `counts` does so in
     evaluation only.
     """
 
     family = "norms"
     pointwise: ClassVar[bool] = True
-    couples: ClassVar[Literal["batch"] | None] = None  # what else one token's answer depends on in training
+    counts: ClassVar[bool] = False  # whether training normalises over the batch, and keeps count for evaluation
 
     def forward(self, x: Tensor, at: Layout) -> Tensor:
         raise NotImplementedError

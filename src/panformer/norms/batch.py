@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class Batch(Norm):
     """
 
     paper = "Ioffe & Szegedy 2015, Batch normalization: accelerating deep network training"
-    couples: ClassVar[Literal["batch"]] = "batch"
+    counts: ClassVar[bool] = True
 
     class Config(Base):
         eps: float = Field(1e-5, gt=0)

@@ -30,7 +30,7 @@ Forward = Callable[..., Tensor]
 @contextmanager
 def layers_again(model: Model) -> Iterator[None]:
     """Of every layer only the input is kept while this is open. A norm that keeps count of what it sees is refused."""
-    if norm := coupled_norm(model):
+    if norm := counting_norm(model):
         raise InputError(f"norm {norm} would count every batch twice: its layers cannot be computed again")
     with ExitStack() as stack:
         for layer in set(model.trunk.each()):
@@ -56,9 +56,9 @@ def tokens_again(model: Model, kept: float = 0.0, swap: Path | None = None) -> I
         yield
 
 
-def coupled_norm(model: Model) -> str | None:
+def counting_norm(model: Model) -> str | None:
     """A norm whose tokens depend on each other in training, and which then keeps count of them."""
-    return next((m.use() for m in model.modules() if isinstance(m, Norm) and m.couples), None)
+    return next((m.use() for m in model.modules() if isinstance(m, Norm) and m.counts), None)
 
 
 def _again(forward: Forward) -> Forward:

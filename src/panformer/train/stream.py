@@ -23,7 +23,7 @@ from ..core.shared import Shared
 from ..core.state import State
 from ..model.model import Model
 from ..model.trunk import Layer
-from .recompute import coupled_norm, replaced
+from .recompute import counting_norm, replaced
 
 Cut = tuple[int, int]
 
@@ -57,7 +57,7 @@ def why_not(model: Model) -> str | None:
         return "layers lend each other keys and values"
     if model.training and any(getattr(m, "dropout", 0.0) for m in model.modules()):
         return "dropout would drop other units in every pass"
-    if model.training and (norm := coupled_norm(model)):
+    if model.training and (norm := counting_norm(model)):
         return f"in training norm {norm} looks at the whole batch"
     coupled = [layer.channel.use() for layer in model.trunk.each() if layer.channel and layer.channel.couples]
     return f"tokens of channel {coupled[0]} depend on each other" if coupled else model.why_no_stream()
