@@ -61,7 +61,7 @@ def _opened(folder: Path, make: Callable[[Model], Running]) -> tuple[Answer, Run
     model = io.load(folder, names=names)
     running = make(model)
     if model.embed.reads == "tokens" and hasattr(model.head, "vocab"):
-        return _text(text.read(folder, names), running), running
+        return _text(text.around(folder, model, names), running), running
     if model.embed.reads == "tokens":
         raise InputError(f"{folder}: answers texts as a whole; use `panformer predict`")
     return _values(folder, names, running), running
@@ -96,11 +96,12 @@ def _values(folder: Path, names: Any, running: Running) -> Answer:
     import numpy as np
     import torch
 
-    from ..choose.saved import FILE, read
-    from ..data.prepare import standard
+    from ..choose.saved import FILE
+    from ..data.prepare import load_prepare, standard
+    from ..model.io import read_json
 
-    saved = read(folder) if FILE in names else None
-    given: Any = saved.prepare.input if saved is not None else None
+    prepare = load_prepare(read_json(folder / FILE).get("prepare")) if FILE in names else None
+    given: Any = prepare.input if prepare is not None else None
     if given is not None and given.kind not in ("frames", "window"):
         raise InputError(f"{folder}: reads {given.kind}, which does not come step by step")
     channels = len(given.mean) if given is not None else getattr(running.model.embed, "channels", 1)
@@ -110,9 +111,9 @@ def _values(folder: Path, names: Any, running: Running) -> Answer:
         x = np.array([list(_numbers(line, channels))])
         ready = standard(x, given.mean, given.std) if given is not None else x.astype(np.float32)
         out = running.push(torch.from_numpy(ready).to(own.dtype)).float()
-        if saved is None or running.how is None:
+        if prepare is None or running.how is None:
             return {"answer": out.tolist() if running.how is not None else out[-1].tolist()}
-        found = saved.prepare.decode(out)
+        found = prepare.decode(out)
         return found if isinstance(found, dict) else {"value": found}
 
     return answer

@@ -134,7 +134,11 @@ def read(folder: str | Path, names: Sequence[str] | None = None) -> Writer:
     names = io.verify(folder) if names is None else names
     if "baseline" in io.read_json(folder / "config.json"):
         raise InputError(f"{folder}: holds a baseline, not a model; `panformer predict` continues texts with it")
-    model = io.load(folder, names=names)
+    return around(folder, io.load(folder, names=names), names)
+
+
+def around(folder: Path, model: Model, names: Sequence[str]) -> Writer:
+    """The writer of a folder whose model has been loaded; `names` and errors as for `read`."""
     try:
         rows.check(model)
     except InputError as fault:
