@@ -209,8 +209,7 @@ class Layout:
         """The layout of `to_rows`: one right-padded sequence per row, with the tokens' own coordinates."""
         if self.full or self.single:
             return self
-        _, real = self.rows
-        return Layout(torch.where(real, 0, -1), self.to_rows(self.pos))
+        return self.derive("as_rows", lambda: Layout(torch.where(self.rows[1], 0, -1), self.to_rows(self.pos)))
 
     # ---- pieces and sums
 

@@ -51,7 +51,7 @@ class Combiner(Mixer):
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         q, k, v = (at.to_rows(z) for z in together(at.clean(x), self.q, self.k, self.v))
-        rows = at if at.full or at.single else at.derive("as_rows", at.as_rows)
+        rows = at.as_rows()
         return at.from_rows(self._mix(q, q, k, v, rows, rows))
 
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, ...]:

@@ -52,7 +52,7 @@ def refuses(
         return "documents may mix, or a mask does more than tell what is before"
     if q_at.longest < LEAST:
         return f"{q_at.longest} tokens: one dense call is quicker under {LEAST}"
-    if not q_at.derive("from 0", lambda: _from_zero(_rows(q_at))):
+    if not q_at.derive("from 0", lambda: _from_zero(q_at.as_rows())):
         return "a sequence does not count its tokens from 0"
     return "the score learns something that cannot be found in its fields" if _learned(score) is None else None
 
@@ -69,7 +69,7 @@ def run(
     cap: float | None = None,
 ) -> Tensor:
     pattern = next(t for t in split(score)[1] if isinstance(t, Sparse))
-    times, rows = q.shape[1] // k.shape[1], _rows(q_at)
+    times, rows = q.shape[1] // k.shape[1], q_at.as_rows()
     k, v = (x if times == 1 else x.repeat_interleave(times, 1) for x in (k, v))
     q, k, v = (q_at.to_rows(x.transpose(1, 2)).transpose(1, 2) for x in (q, k, v))
     alike: dict[tuple[Sight, ...], list[int]] = {}
@@ -221,10 +221,6 @@ def _take(x: Tensor, at: Tensor) -> Tensor:
 def _give(into: Tensor, at: Tensor, x: Tensor) -> None:
     """Add x (B, H, r, a, E) to the places (r, a) it came from."""
     into.index_add_(2, at.flatten(), x.flatten(2, 3).to(into.dtype))
-
-
-def _rows(at: Layout) -> Layout:
-    return at if at.full or at.single else at.derive("as_rows", at.as_rows)
 
 
 def _from_zero(at: Layout) -> bool:

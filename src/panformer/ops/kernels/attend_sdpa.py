@@ -50,7 +50,7 @@ def run(
     apart = PLAIN in conjuncts(split(score)[0])
     if q_at is k_at and not q_at.full and apart:  # one row per sequence: no work between documents
         q, k, v = (_rows(x, q_at) for x in (q, k, v))
-        rows = q_at if q_at.single else q_at.derive("as_rows", q_at.as_rows)
+        rows = q_at.as_rows()
         out = call(q, k, v, score, rows, rows, scale, dropout, grouped)
         return q_at.from_rows(out.transpose(1, 2)).transpose(1, 2)
     return call(q, k, v, score, q_at, k_at, scale, dropout, grouped)

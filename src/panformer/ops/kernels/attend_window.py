@@ -81,7 +81,7 @@ def within(call: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, score: 
     """`call(q, k, v, where queries sit, where keys sit)` on every block of queries and the keys near it."""
     size = _window(score)
     assert size is not None
-    rows = q_at if q_at.full or q_at.single else q_at.derive("as_rows", q_at.as_rows)
+    rows = q_at.as_rows()
     qr, kr, vr = (q_at.to_rows(x.transpose(1, 2)) for x in (q, k, v))  # (N, L, H, E)
     after = 0 if _has(split(score)[0], Causal) else 1
     qb, kb, vb = _blocks(qr, size, 0, 0), _blocks(kr, size, 1, after), _blocks(vr, size, 1, after)
