@@ -69,24 +69,18 @@ def speed() -> str:
         "| job | precision | panformer | fastest other | ratio | share of the machine's limit |",
         "|---|---|---|---|---|---|",
     ]
-    machine = ""
-    for path in sorted((ROOT / "benchmarks").glob("*.json")):
-        told = json.loads(path.read_text())
-        if told["suite"] in RACES:
+    runs = []
+    for name in RACES:
+        path = ROOT / "benchmarks" / f"{name}.json"
+        if path.is_file():
+            told = json.loads(path.read_text())
             at = told["machine"]
-            machine = f"{at['processor']}, {at['threads']} threads, {at['date'][:10]}"
+            runs.append(f"{name} on {at['processor']}, {at['threads']} threads, {at['date'][:10]}")
             lines += _raced(told["rows"])
-    return (
-        "\n".join(
-            [
-                *lines,
-                "",
-                f"Medians of interleaved rounds on {machine}. The limit is a plain matrix product's rate, or for decoding that of reading the weights.",
-            ]
-        )
-        if machine
-        else ""
-    )
+    if not runs:
+        return ""
+    limit = "The limit is a plain matrix product's rate, or for decoding that of reading the weights."
+    return "\n".join([*lines, "", f"Medians of interleaved rounds: {'; '.join(runs)}. {limit}"])
 
 
 def _raced(rows) -> list[str]:
