@@ -34,6 +34,7 @@ class Plan:
     device: str = "cpu"
     peers: bool = False
     say: Callable[[str], None] = field(default=lambda line: None)
+    keep: Callable[[Mapping[str, Any]], None] = field(default=lambda result: None)  # what is known so far
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,9 +48,10 @@ def bench(
         torch.set_num_threads(threads)
     plan = Plan(rounds, torch.get_num_threads(), device, peers, lambda line: typer.echo(line, err=True))
     for name in suites or SUITES:
-        result = SUITES[name](plan)
-        if out is not None:
-            write(out / (f"{name}.json" if device == "cpu" else f"{name}-{device}.json"), result)
+        keep = partial(write, out / (f"{name}.json" if device == "cpu" else f"{name}-{device}.json")) if out else None
+        result = SUITES[name](replace(plan, keep=keep or plan.keep))
+        if keep:
+            keep(result)
         if as_json:
             typer.echo(json.dumps({**result, "machine": machine()}, indent=2, default=vars))
         else:
