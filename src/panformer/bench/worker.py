@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}  # what `keep_freed` does for our own process
 HIDDEN = ("PYTHONPATH", "PYTHONHOME")  # a peer must not see our packages
 
 
@@ -25,7 +26,7 @@ class Worker:
 
     def __init__(self, python: Path, script: Path, threads: int, patience: float = 1800) -> None:
         env = {k: v for k, v in os.environ.items() if k not in HIDDEN}
-        env |= dict.fromkeys(THREADS, str(threads)) | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
+        env |= dict.fromkeys(THREADS, str(threads)) | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"} | KEPT
         self.patience = patience
         self.said = tempfile.TemporaryFile()
         self.process = subprocess.Popen(

@@ -48,14 +48,14 @@ def in_blocks(
     u, w = torch.linalg.solve_triangular(system, told, upper=False, unitriangular=True).split(
         [v.shape[-1], k.shape[-1]], -1
     )
-    leaving = times(k, f.leave).mT
+    # cut apart once: the gradient of an index into a tensor is a tensor of its whole size, which every block would add
+    leaving = times(k, f.leave).mT.unbind(2)
+    through = [None] * len(leaving) if f.through is None else f.through[..., None, None].to(wide).unbind(2)
     before, news = [], []
-    for i in range(k.shape[2]):
+    for mine, seen, leave, fade in zip(u.unbind(2), w.unbind(2), leaving, through, strict=True):
         before.append(state)
-        news.append(u[:, :, i] - w[:, :, i] @ state)
-        state = (state if f.through is None else f.through[..., i, None, None].to(wide) * state) + leaving[
-            :, :, i
-        ] @ news[-1]
+        news.append(mine - seen @ state)
+        state = (state if fade is None else fade * state) + leave @ news[-1]
     y = times(q, f.enter) @ torch.stack(before, 2) + (q @ k.mT * f.inside) @ torch.stack(news, 2)
     return y.flatten(2, 3)[:, :, :length].to(kind), state
 
