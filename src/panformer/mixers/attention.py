@@ -123,7 +123,7 @@ class Attention(Mixer):
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         x = at.clean(x)
-        q, new = self._maps(x, at)
+        q, new = self._maps(x, at, shared)
         return self._mix(x, q, at, new or self._lent(shared), shared)
 
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, ...]:
@@ -134,7 +134,7 @@ class Attention(Mixer):
 
     def chunk(self, x, at, state, shared=None):
         x = at.clean(x)
-        q, new = self._maps(x, at)
+        q, new = self._maps(x, at, shared)
         if new is None:
             kv = self._lent(shared)
         else:
@@ -142,7 +142,7 @@ class Attention(Mixer):
         return self._mix(x, q, at, kv, shared), state
 
     def advance(self, x, at, state, shared=None):
-        _, new = self._maps(at.clean(x), at)
+        _, new = self._maps(at.clean(x), at, shared)
         return state if new is None else self._append(new, at, state)[1]
 
     def _append(self, new: KeyValues, at: Layout, state: tuple[Tensor, ...]) -> tuple[KeyValues, tuple[Tensor, ...]]:
@@ -156,7 +156,7 @@ class Attention(Mixer):
             kept = _waiting(kv, self.pattern.score)
         return kept if at.length == 1 else kv, (kept.k, kept.v, *remembered(kept.at))
 
-    def _maps(self, x: Tensor, at: Layout) -> tuple[Tensor, KeyValues | None]:
+    def _maps(self, x: Tensor, at: Layout, shared: Shared | None) -> tuple[Tensor, KeyValues | None]:
         """(queries (B, H, T, E), new keys and values unless they are lent)."""
         if self.k is None or self.v is None:
             q, new = self.q(x), None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...core.layout import Layout
 from ...core.part import config
+from ...core.shared import Shared
 from ...linears.hashed_tables import corners
 from ...model.build import build
 from ...model.grow import grow
@@ -146,8 +147,8 @@ def least_entropy(seed: int, model: Mapping[str, Any], steps: int, rate: float) 
     task = registry.task({"use": "text", "length": 64})
     spec = spec_of(model, Change(), task.ends())
     done = run.train_once(spec, task, seed, Train(steps=steps, batch=32, rate=rate, warmup=0))
-    seen = mimic.seen(done.model, task.test(torch.Generator().manual_seed(seed), 32))
-    each = [torch.special.entr(s.weight).sum(-1).mean((0, 2)) for s in seen]
+    batch = task.test(torch.Generator().manual_seed(seed), 32)
+    each = [torch.special.entr(s.weight).sum(-1).mean((0, 2)) for s in mimic.seen(done.model, batch)]
     return float(torch.cat(each).min())
 
 
@@ -162,3 +163,16 @@ def averages(seed: int, model: Mapping[str, Any], even: bool = False) -> Pair:
             alpha.data.fill_(1 / len(alpha))
     x = task.test(torch.Generator().manual_seed(seed), 4).x
     return made(x), plain(x)
+
+
+def own_values(seed: int, first: float = 0.0) -> Pair:
+    """Attention that adds this share of another layer's values to all of its own, and plain attention."""
+    torch.manual_seed(seed)
+    tree = {"heads": 2, "causal": True}
+    part = config("mixers", {"use": "value_residual", **tree}).build(8).double()
+    part.borrow("values")
+    plain = config("mixers", {"use": "attention", **tree}).build(8).double()
+    plain.load_state_dict({k: v for k, v in part.state_dict().items() if k != "shares"})
+    part.shares.data.copy_(torch.tensor([first, 1.0]))
+    x, at = torch.randn(2, 9, 8, dtype=torch.float64), Layout.dense(2, 9)
+    return part(x, at, Shared({"values": torch.randn(2, 2, 9, 4, dtype=torch.float64)})), plain(x, at)
