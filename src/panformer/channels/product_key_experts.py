@@ -14,13 +14,14 @@ from ..core.part import Config as Base
 from ..core.shared import Shared
 from ..ops.activations import ACTIVATIONS, Activation
 from ..ops.product_keys import product_top
+from ._experts import counted, real
 
 
 class ProductKeyExperts(Channel):
     """sum over heads h and their `top` experts e of softmax(s_h)_e act(u_e . x) v_e, the experts common to all heads.
 
     Expert e = (i, j) of side^2 scores s_he = <q_h, a_hi> + <q'_h, b_hj>, where (q_h, q'_h) is a map of x to twice `key`
-    numbers, normalised by `key`'s own size: finding the best takes O(side), not O(side^2). Counted in `shared.stats`:
+    numbers: finding the best takes O(side), not O(side^2). Counted in `shared.stats`:
     "expert_load", how often each expert was chosen. He 2024, PEER.
     """
 
@@ -45,17 +46,17 @@ class ProductKeyExperts(Channel):
         self.down = nn.Parameter(torch.randn(self.experts, width) * (c.top / c.heads) ** 0.5)
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
-        x = at.clean(x)
-        with torch.autocast(x.device.type, enabled=False):  # which experts are best must not hang on rounding
-            wide = torch.promote_types(x.dtype, torch.float32)
-            q = self.query(x).to(wide).unflatten(-1, (self.heads, 2, -1))
-            left, right = torch.einsum("bthsk,hsnk->sbthn", q, self.keys.to(wide))
+        tokens = real(x, at)
+        h = tokens.x
+        with torch.autocast(h.device.type, enabled=False):  # which experts are best must not hang on rounding
+            wide = torch.promote_types(h.dtype, torch.float32)
+            q = self.query(h).to(wide).unflatten(-1, (self.heads, 2, -1))
+            left, right = torch.einsum("mhsk,hsnk->smhn", q, self.keys.to(wide))
             score, expert = product_top(left, right, self.top)
         if shared is not None:
-            shared.stats["expert_load"] = torch.bincount(expert[at.valid].flatten(), minlength=self.experts)
-        weight, expert = score.softmax(-1).to(x.dtype).flatten(2), expert.flatten(2)
-        hidden = self.act((F.embedding(expert, self.up) @ x[..., None])[..., 0]) * weight
-        out = F.embedding_bag(
-            expert.flatten(0, 1), self.down, mode="sum", per_sample_weights=hidden.flatten(0, 1).to(self.down.dtype)
-        )
-        return out.view_as(x).to(x.dtype)
+            counted(shared, "expert_load", torch.bincount(expert.flatten(), minlength=self.experts))
+        weight, expert = score.softmax(-1).flatten(1), expert.flatten(1)
+        hidden = self.act((F.embedding(expert, self.up) @ h[..., None])[..., 0])
+        shares = (hidden * weight.to(h.dtype)).to(self.down.dtype)
+        out = F.embedding_bag(expert, self.down, mode="sum", per_sample_weights=shares)
+        return tokens.back(out.to(x.dtype), x)

@@ -35,9 +35,11 @@ class Spectral(Linear):
 
     def _normalise(self, plain: nn.Linear) -> None:
         """Take on this map without its offset; `spectral_norm` begins with 15 steps of power iteration."""
-        size = float(torch.linalg.matrix_norm(plain.weight.detach().double(), 2))
+        weight = plain.weight.detach()
         self.map = spectral_norm(plain)
-        self.gamma.data.fill_(size if self.gain is None else self.gain)
+        with torch.no_grad():
+            size = weight.norm() / self.map.weight.norm()  # as the power iteration sees it, so that nothing changes
+            self.gamma.copy_(size if self.gain is None else torch.tensor(self.gain))
 
     def take(self, plain: nn.Linear) -> None:
         own = nn.Linear(plain.in_features, plain.out_features, bias=False)

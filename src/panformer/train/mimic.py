@@ -17,7 +17,6 @@ from ..core.errors import InputError
 from ..core.layout import Layout
 from ..core.part import config
 from ..core.score import Causal, Same
-from ..mixers.attention import Attention
 from ..model.build import build
 from ..model.model import Model
 from ..ops.attend import split_heads
@@ -118,7 +117,7 @@ def weights(feature: Any, s: Seen) -> Tensor:
 @torch.no_grad()
 def seen(teacher: Model, batch: Any) -> list[Seen]:
     """What every attention layer of a trained model computes on a batch, without its gradients."""
-    mixers, inputs = [m for layer in teacher.trunk.each() if isinstance(m := layer.mixer, Attention)], []
+    mixers, inputs = _mixers(teacher, "attention"), []
     hooks = [m.register_forward_pre_hook(lambda _m, given: inputs.append(given[:2])) for m in mixers]
     teacher(batch.x, batch.lengths)
     for hook in hooks:

@@ -169,7 +169,7 @@ def own_values(seed: int, first: float = 0.0) -> Pair:
     """Attention that adds this share of another layer's values to all of its own, and plain attention."""
     torch.manual_seed(seed)
     tree = {"heads": 2, "causal": True}
-    part = config("mixers", {"use": "value_residual", **tree}).build(8).double()
+    part = config("mixers", {"use": "attention", **tree}).build(8).double()
     part.borrow("values")
     plain = config("mixers", {"use": "attention", **tree}).build(8).double()
     plain.load_state_dict({k: v for k, v in part.state_dict().items() if k != "shares"})
