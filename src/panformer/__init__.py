@@ -20,6 +20,7 @@ _HOMES = {
     "Output": "model.model",
     "load": "model.io",
     "save": "model.io",
+    "grow": "model.grow",
     "optimize": "runtime.optimize",
     "estimate": "runtime.estimate",
     "Layout": "core.layout",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .core.part import find, known
     from .core.spec import Spec
     from .model.build import build, part
+    from .model.grow import grow
     from .model.io import load, save
     from .model.model import Model, Output
     from .runtime.estimate import estimate

@@ -224,6 +224,34 @@ class Objectives(Subject):
         return ()
 
 
+class Depths(Subject):
+    """What a layer reads, with layers that work on each token alone."""
+
+    layers = 4
+
+    def dims(self):
+        return (WIDTH, self.layers)
+
+    def call(self, module, x, at, shared):
+        rng = torch.Generator().manual_seed(4)
+        history = [at.clean(x)]
+        for _ in range(self.layers):
+            w = torch.randn(WIDTH, WIDTH, generator=rng, dtype=torch.float64).to(x.dtype) / 4
+            history.append(torch.tanh((x := at.clean(x)) @ w))
+            x = module(history)
+        return x
+
+
+class Linears(Subject):
+    """Maps that models are trained with, on tokens without padding; stand-ins for trained ones have tests of their own."""
+
+    def dims(self):
+        return (WIDTH, WIDTH, True)
+
+    def call(self, module, x, at, shared):
+        return module(at.clean(x))
+
+
 class Reducers(Resized):
     def dims(self):
         return (WIDTH, WIDTH)
@@ -248,6 +276,8 @@ FAMILIES: dict[str, type[Subject]] = {
     "features": Features,
     "normalisers": Normalisers,
     "patterns": Patterns,
+    "linears": Linears,
+    "depths": Depths,
 }
 
 
@@ -260,5 +290,7 @@ def every() -> Iterator[tuple[type[Part], dict[str, Any]]]:
     for family in FAMILIES:
         for use in known(family):
             part = find(family, use)
+            if family == "linears" and not part.learns:
+                continue
             for options in part.examples:
                 yield part, options

@@ -29,6 +29,12 @@ class Tokens(NamedTuple):
         return torch.zeros_like(like.flatten(0, 1)).index_copy(0, self.where, y).view_as(like)
 
 
+def real(x: Tensor, at: Layout) -> Tokens:
+    where = None if at.full else at.valid.flatten().nonzero()[:, 0]
+    flat, sequence = x.flatten(0, 1), at.ordinal.flatten()
+    return Tokens(flat, sequence, None) if where is None else Tokens(flat[where], sequence[where], where)
+
+
 class Experts(Channel):
     """down_e(act(up_e x)), or down_e(act(gate_e x) * up_e x), for experts e that a router chooses."""
 
@@ -47,11 +53,6 @@ class Experts(Channel):
         self.down_bias = nn.Parameter(torch.zeros(experts, width)) if bias else None
         for weight in (self.router, self.up, self.down, *([] if self.gate is None else [self.gate])):
             nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
-
-    def _tokens(self, x: Tensor, at: Layout) -> Tokens:
-        where = None if at.full else at.valid.flatten().nonzero()[:, 0]
-        flat, sequence = x.flatten(0, 1), at.ordinal.flatten()
-        return Tokens(flat, sequence, None) if where is None else Tokens(flat[where], sequence[where], where)
 
     def _logits(self, tokens: Tensor) -> Tensor:
         return logits(tokens, self.router)
@@ -72,8 +73,8 @@ class Experts(Channel):
         experts, groups, top = probability.shape[1], len(sizes), len(routes.token) // len(probability)
         key = group[routes.token] * experts + routes.expert
         load = torch.bincount(key, minlength=groups * experts).view(groups, experts)
-        _add(shared, "expert_load", load.sum(0))
-        _add(shared, "expert_dropped", torch.bincount(routes.expert[~routes.kept], minlength=experts))
+        counted(shared, "expert_load", load.sum(0))
+        counted(shared, "expert_dropped", torch.bincount(routes.expert[~routes.kept], minlength=experts))
         if balance:
             mean = probability.new_zeros(groups, experts).index_add(0, group, probability) / sizes[:, None]
             share = load / (sizes[:, None] * top)
@@ -85,6 +86,6 @@ def shares(weight: Tensor) -> Tensor:
     return weight / weight.sum(-1, keepdim=True)
 
 
-def _add(shared: Shared, name: str, number: Tensor) -> None:
+def counted(shared: Shared, name: str, number: Tensor) -> None:
     before = shared.stats.get(name)
     shared.stats[name] = number if before is None else torch.cat([before, number])

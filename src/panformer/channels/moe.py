@@ -14,7 +14,7 @@ from ..core.part import Config as Base
 from ..core.shared import Shared
 from ..ops.activations import Activation
 from ..ops.route import dispatch, route
-from ._experts import Experts, shares
+from ._experts import Experts, real, shares
 
 
 class Moe(Experts):
@@ -73,7 +73,7 @@ class Moe(Experts):
         self.couples = None if c.capacity is None and c.room is None else c.per
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
-        c, tokens, sizes = self.config, self._tokens(x, at), at.lengths
+        c, tokens, sizes = self.config, real(x, at), at.lengths
         group = tokens.sequence
         if c.per == "batch":
             group, sizes = torch.zeros_like(group), sizes.sum(0, keepdim=True)

@@ -15,7 +15,7 @@ from ..core.part import Config as Base
 from ..core.shared import Shared
 from ..ops.activations import Activation
 from ..ops.route import Routes, dispatch
-from ._experts import Experts, shares
+from ._experts import Experts, real, shares
 
 
 class SharedMoe(Experts):
@@ -66,7 +66,7 @@ class SharedMoe(Experts):
         self.common_down = linear(c.shared * hidden, width, False)
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
-        c, tokens = self.config, self._tokens(x, at)
+        c, tokens = self.config, real(x, at)
         score = self._logits(tokens.x).sigmoid()
         routes = self._routes(score)
         if shared is not None:

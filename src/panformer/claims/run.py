@@ -32,7 +32,12 @@ class Run:
 
 def train_once(spec: dict[str, Any], task: Task, seed: int, train: Train) -> Run:
     """Train on fresh examples, then measure on unseen ones. A run that diverges measures nan."""
-    model = build(spec, seed=seed)
+    return train_on(build(spec, seed=seed), task, seed, train)
+
+
+def train_on(model: Model, task: Task, seed: int, train: Train) -> Run:
+    """The same with a model that is there already."""
+    named = model.spec.hash
     feed = Feed(task, train.batch, torch.Generator().manual_seed(10_000 + seed))
     how = loop.Train(**train.model_dump(), seed=seed)
     with torch.random.fork_rng(devices=[]):
@@ -41,10 +46,10 @@ def train_once(spec: dict[str, Any], task: Task, seed: int, train: Train) -> Run
         except PanformerError as fault:
             if type(fault) is not PanformerError:  # only a loss that is not finite is a result
                 raise
-            return Run(math.nan, [], 0.0, parameters(model), spec_hash(spec), model)
+            return Run(math.nan, [], 0.0, parameters(model), named, model)
     every = max(1, len(done.losses) // 20)
     curve = [(i, round(loss, 5)) for i, loss in enumerate(done.losses) if i % every == 0]
-    return Run(task.measure(model, seed), curve, done.seconds, parameters(model), spec_hash(spec), model)
+    return Run(task.measure(model, seed), curve, done.seconds, parameters(model), named, model)
 
 
 def spec_hash(spec: dict[str, Any]) -> str:

@@ -97,6 +97,19 @@ class Residual(Part):
         raise NotImplementedError
 
 
+class Depth(Part):
+    """Says what the next layer reads, of all that came before. Built with (config, width, layers)."""
+
+    family = "depths"
+
+    def __init__(self, config: Config, width: int, layers: int) -> None:
+        super().__init__()
+
+    def forward(self, history: Sequence[Tensor]) -> Tensor:
+        """The embedded tokens and the answers of the layers so far, each (B, T, D) -> (B, T, D)."""
+        raise NotImplementedError
+
+
 class Position(Part):
     """Says where tokens sit. Built with (config, heads, size): size is the head width, or the model width
     with one head for added vectors.
@@ -250,6 +263,7 @@ class Linear(Part):
     """
 
     family = "linears"
+    learns: ClassVar[bool] = False  # whether models are trained with it, not only put into this form afterwards
     fuses: ClassVar[frozenset[str]] = frozenset()  # activations that `fused` can apply
 
     def take(self, plain: nn.Linear) -> None:

@@ -24,7 +24,7 @@ C = TypeVar("C", bound=BaseModel)
 
 FAMILIES = (
     "embeds", "positions", "mixers", "channels", "norms", "residuals", "reducers", "heads", "objectives",
-    "linears", "features", "normalisers", "patterns",
+    "linears", "features", "normalisers", "patterns", "depths",
 )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ class Spec(BaseModel):
     norm: Annotated[Config, Slot("norms")] = Field("layer", validate_default=True)
     residual: Annotated[Config, Slot("residuals")] = Field("pre", validate_default=True)
     schedule: tuple[Stage, ...] = Field(min_length=1)
+    depth: Annotated[Config | None, Slot("depths")] = Field(None, description="default: a layer reads the last answer")
     final: Annotated[Config | None, Slot("norms")] = Field(
         None, description="default: the norm, where residuals need it"
     )
@@ -58,7 +59,8 @@ class Spec(BaseModel):
     @property
     def hash(self) -> str:
         """Names the resolved model: name and remarks do not count."""
-        tree = resolve(self).model_dump(mode="json", exclude={"name", "about", "encoder"})
+        unsaid = {"depth"} if self.depth is None else set()  # models from before it keep their hash
+        tree = resolve(self).model_dump(mode="json", exclude={"name", "about", "encoder", *unsaid})
         return digest([tree, self.encoder.hash if self.encoder else None])
 
     @property

@@ -53,6 +53,7 @@ MOVES = {  # data goes from one place to another
     "masked_fill", "masked_fill_", "where", "zero_", "tril", "triu", "im2col", "col2im", "repeat_interleave", "nonzero",
 }  # fmt: skip
 LOOKS_UP = {"index", "index_select", "gather", "embedding"}  # reads of its table only what it returns
+SUMS_ROWS = {"_embedding_bag", "_embedding_bag_forward_only"}  # weighted sums of rows of a table, each looked up
 WRITES_INTO = {"index_put_", "_index_put_impl_", "scatter_", "scatter_add_", "index_copy_", "index_add_"}
 FOURIER = {"_fft_c2c": 1.0, "_fft_r2c": 0.5, "_fft_c2r": 0.5}  # a real side halves the work
 ATTENTION = {"_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math"}
@@ -240,7 +241,7 @@ class _Counter(TorchDispatchMode):
         writes = _tensors(out)
         homes = {_home(t) for t in reads}
         if func._schema.is_mutable or any(_home(t) not in homes for t in writes):  # else a view
-            self.bytes += _traffic(func, reads, writes)
+            self.bytes += _traffic(func, args, reads, writes)
             self.flops += _flops(func, args, kwargs or {}, reads, writes, out)
         for t in writes:
             if _home(t) not in homes and func.overloadpacket.__name__ != "from_file":  # a view of a parameter is still
@@ -291,18 +292,22 @@ def _flops(func: Any, args: Any, kwargs: Any, reads: list[Tensor], writes: list[
         return FOURIER[name] * 5 * whole.numel() * math.log2(n) if n > 1 else 0.0
     if name == "linalg_solve_triangular":
         return float(args[0].shape[-1] * args[1].numel())
+    if name in SUMS_ROWS:
+        return 2.0 * args[1].numel() * args[0].shape[1]
     if name in MOVES or not reads:
         return 0.0
     return FUSED.get(name.rstrip("_") if name not in FUSED else name, 1) * max(t.numel() for t in reads + writes)
 
 
-def _traffic(func: Any, reads: list[Tensor], writes: list[Tensor]) -> int:
+def _traffic(func: Any, args: Any, reads: list[Tensor], writes: list[Tensor]) -> int:
     name = func.overloadpacket.__name__
     if name.startswith(("empty", "new_empty")):
         return 0
     written = sum(map(_size, writes))
     if name in LOOKS_UP:
         return 2 * written + sum(map(_size, reads[1:]))
+    if name in SUMS_ROWS:
+        return _size(writes[0]) + args[1].numel() * args[0].shape[1] * args[0].element_size()
     if name in WRITES_INTO:
         return 2 * sum(map(_size, reads[1:]))
     if name == "copy_":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -40,13 +41,16 @@ class Attention(Mixer):
     (multi-query); Ainslie et al. 2023 (groups); Dehghani et al. 2023 (qk_norm); Wang et al. 2022 (out_norm); Team Gemma
     2024 (cap).
 
+    A layer that reads `values` adds them to its own, in shares that are learned and begin as halves. Zhou et al. 2024, ResFormer.
+
     A `normaliser` turns scores into weights in place of the softmax. `gate` multiplies what every `head` found, or every
     `channel` of it, by sigmoid(g(x)): Bondarenko et al. 2023 (head); Qiu et al. 2025 (channel).
     """
 
     paper = "Vaswani et al. 2017, Attention is all you need"
     positions = frozenset({"rotate", "bias"})
-    gives = takes = ("kv",)
+    gives = takes = ("kv", "values")
+    undecayed = ("shares",)
     examples = (
         {"heads": 2},
         {"heads": 4, "kv_heads": 2, "causal": True},
@@ -116,15 +120,21 @@ class Attention(Mixer):
         self.normaliser: Normaliser | None = c.normaliser.build(c.heads) if c.normaliser else None
         self.gate = linear(width, c.heads * (1 if c.gate == "head" else size), True) if c.gate else None
         self.position = c.position.build(c.heads, size) if c.position else None
+        self.shares: nn.Parameter | None = None
 
     def borrow(self, name: str) -> None:
-        """Read keys and values that an earlier layer lends instead of computing them."""
-        self.k = self.v = self.k_norm = None
+        """Read keys and values that an earlier layer lends instead of computing them, or mix its values into one's own."""
+        if name == "values":
+            self.shares = nn.Parameter(torch.full((2,), 0.5))  # of what is lent and of one's own
+        else:
+            self.k = self.v = self.k_norm = None
+        if self.v is None and self.shares is not None:
+            raise InputError("attention: a layer that reads kv has no values of its own to mix with those it reads")
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         x = at.clean(x)
-        q, new = self._maps(x, at)
-        return self._mix(x, q, at, new or self._lent(shared), shared)
+        q, new = self._maps(x, at, shared)
+        return self._mix(x, q, at, new or _lent(shared, "kv"), shared)
 
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, ...]:
         if self.k is None:
@@ -134,15 +144,15 @@ class Attention(Mixer):
 
     def chunk(self, x, at, state, shared=None):
         x = at.clean(x)
-        q, new = self._maps(x, at)
+        q, new = self._maps(x, at, shared)
         if new is None:
-            kv = self._lent(shared)
+            kv = _lent(shared, "kv")
         else:
             kv, state = self._append(new, at, state)
         return self._mix(x, q, at, kv, shared), state
 
     def advance(self, x, at, state, shared=None):
-        _, new = self._maps(at.clean(x), at)
+        _, new = self._maps(at.clean(x), at, shared)
         return state if new is None else self._append(new, at, state)[1]
 
     def _append(self, new: KeyValues, at: Layout, state: tuple[Tensor, ...]) -> tuple[KeyValues, tuple[Tensor, ...]]:
@@ -156,14 +166,18 @@ class Attention(Mixer):
             kept = _waiting(kv, self.pattern.score)
         return kept if at.length == 1 else kv, (kept.k, kept.v, *remembered(kept.at))
 
-    def _maps(self, x: Tensor, at: Layout) -> tuple[Tensor, KeyValues | None]:
+    def _maps(self, x: Tensor, at: Layout, shared: Shared | None) -> tuple[Tensor, KeyValues | None]:
         """(queries (B, H, T, E), new keys and values unless they are lent)."""
         if self.k is None or self.v is None:
             q, new = self.q(x), None
         else:
             q, k, v = together(x, self.q, self.k, self.v)
-            k = self._turn(_heads(k, self.groups, self.k_norm, at), at)
-            new = KeyValues(k, split_heads(v, self.groups), at)
+            k, v = self._turn(_heads(k, self.groups, self.k_norm, at), at), split_heads(v, self.groups)
+            if self.shares is not None:
+                v = self.shares[0] * _lent(shared, "values") + self.shares[1] * v
+            if shared is not None:
+                shared.give("values", v)
+            new = KeyValues(k, v, at)
         return self._turn(_heads(q, self.heads, self.q_norm, at), at), new
 
     def _mix(self, x: Tensor, q: Tensor, at: Layout, kv: KeyValues, shared: Shared | None) -> Tensor:
@@ -184,10 +198,11 @@ class Attention(Mixer):
     def _turn(self, x: Tensor, at: Layout) -> Tensor:
         return x if self.position is None else self.position.rotate(x, at)
 
-    def _lent(self, shared: Shared | None) -> KeyValues:
-        lent = shared.take("kv") if shared is not None else None
-        assert lent is not None, "keys and values come from an earlier layer"
-        return lent
+
+def _lent(shared: Shared | None, name: str) -> Any:
+    lent = shared.take(name) if shared is not None else None
+    assert lent is not None, f"{name} come from an earlier layer"
+    return lent
 
 
 def _norm(c: Base | None, width: int) -> Norm | None:

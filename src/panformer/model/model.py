@@ -65,7 +65,7 @@ class Model(nn.Module):
         layers = spec.layers
         self.embed: Embed = spec.embed.build(spec.width)
         self.encoder: Model | None = Model(spec.encoder) if spec.encoder else None
-        self.trunk = Trunk(layers, spec.final)
+        self.trunk = Trunk(layers, spec.final, spec.depth)
         self.head: Head | None = spec.head.build(layers[-1].width) if spec.head else None
         self._check()
         for stand in spec.linears:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Branch, Channel, Mixer, Norm, Residual
+from ..core.families import Branch, Channel, Depth, Mixer, Norm, Residual
 from ..core.layout import Layout
 from ..core.schedule import Placed
 from ..core.shared import Shared
@@ -60,7 +60,7 @@ class Layer(nn.Module):
 class Trunk(nn.Module):
     """All layers and the final norm. Layers that are tied are one module, listed twice."""
 
-    def __init__(self, layers: tuple[Placed, ...], final: Any | None) -> None:
+    def __init__(self, layers: tuple[Placed, ...], final: Any | None, depth: Any | None = None) -> None:
         super().__init__()
         self.placed = layers
         self.layers = nn.ModuleList()
@@ -70,6 +70,7 @@ class Trunk(nn.Module):
                 self.reducers[str(i)] = placed.reduce.build(placed.before, placed.width)
             self.layers.append(Layer(placed) if placed.tie is None else self.layers[placed.tie])
         self.lenders = {i for placed in layers for i in placed.reads.values()}  # what others give is let go at once
+        self.depth: Depth | None = None if depth is None else depth.part(depth, layers[0].width, len(layers))
         self.final: Norm | None = final.build(layers[-1].width) if final is not None else None
         self._check()
 
@@ -80,11 +81,12 @@ class Trunk(nn.Module):
     def forward(self, x: Tensor, at: Layout, shared: Shared) -> tuple[Tensor, Layout]:
         """(B, T, D), Layout -> the last hidden vectors and where they sit."""
         given: dict[int, dict[str, Any]] = {}
+        history = [x]
         for i, (layer, placed) in enumerate(zip(self.each(), self.placed, strict=True)):
             if placed.reduce is not None:
                 x, at = self.reducers[str(i)](x, at)
             own = self._channel(shared, placed, given)
-            x = layer(x, at, own)
+            x = self._next(layer(x, at, own), history)
             if i in self.lenders:
                 given[i] = own.given
         return (x if self.final is None else self.final(x, at)), at
@@ -98,9 +100,11 @@ class Trunk(nn.Module):
     def chunk(self, x: Tensor, at: Layout, state: list[State], shared: Shared) -> tuple[Tensor, list[State]]:
         given: dict[int, dict[str, Any]] = {}
         after: list[State] = []
+        history = [x]
         for i, (layer, placed, past) in enumerate(zip(self.each(), self.placed, state, strict=True)):
             own = self._channel(shared, placed, given)
             x, new = layer.chunk(x, at, past, own)
+            x = self._next(x, history)
             after.append(new)
             if i in self.lenders:
                 given[i] = own.given
@@ -118,12 +122,22 @@ class Trunk(nn.Module):
                 return f"layer {i}: norm {whole[0]} needs all tokens at once"
         return None
 
+    def _next(self, x: Tensor, history: list[Tensor]) -> Tensor:
+        """What the next layer reads, after this answer of the last one."""
+        if self.depth is None:
+            return x
+        history.append(x)
+        out: Tensor = self.depth(history)
+        return out
+
     def _channel(self, shared: Shared, placed: Placed, given: dict[int, dict[str, Any]]) -> Shared:
         lent = {**shared.lent, **{name: given[i][name] for name, i in placed.reads.items()}}
         return shared.layer(lent)
 
     def _check(self) -> None:
-        """Every name a layer reads is given by the layer it names, and taken by its own mixer."""
+        """Every name a layer reads is given by the layer it names, and taken by its own mixer; depth needs one shape."""
+        if self.depth is not None and (len(self.reducers) or len({p.width for p in self.placed}) > 1):
+            raise InputError("depth: all layers must have one width and the same tokens")
         for i, (layer, placed) in enumerate(zip(self.each(), self.placed, strict=True)):
             for name, source in placed.reads.items():
                 lender = self.each()[source].mixer

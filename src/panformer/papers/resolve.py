@@ -17,7 +17,7 @@ SLOTS = {
     "mixer": "mixers", "cross": "mixers", "channel": "channels", "norm": "norms", "final": "norms",
     "residual": "residuals", "position": "positions", "embed": "embeds", "head": "heads",
     "objective": "objectives", "reduce": "reducers", "feature": "features",
-    "pattern": "patterns", "task": "claims/tasks",
+    "pattern": "patterns", "depth": "depths", "task": "claims/tasks",
 }  # fmt: skip
 
 

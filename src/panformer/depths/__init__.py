@@ -1,0 +1,1 @@
+"""What each layer reads, of all that the layers before it answered."""
