@@ -38,9 +38,8 @@ class Spectral(Linear):
         weight = plain.weight.detach()
         self.map = spectral_norm(plain)
         with torch.no_grad():
-            size = weight.norm() / torch.linalg.vector_norm(
-                self.map(torch.eye(weight.shape[1]).to(weight))
-            )  # as the power iteration sees it, so that nothing changes
+            answers = self.map(torch.eye(weight.shape[1]).to(weight))
+            size = weight.norm() / answers.norm()  # as the power iteration sees it, so that nothing changes
             self.gamma.copy_(size if self.gain is None else torch.tensor(self.gain))
 
     def take(self, plain: nn.Linear) -> None:
