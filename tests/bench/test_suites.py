@@ -111,3 +111,14 @@ def test_the_long_suite_fits_growth_and_holds_every_job_against_softmax():
     assert sum("exponent" in g["goal"] for g in result["goals"]) == 2
     memory = {g["task"]: g["peak memory"] for g in result["growth"]}
     assert memory["linear attention"] == pytest.approx(1, abs=0.05)
+
+
+def test_the_long_suite_keeps_what_it_knows_after_each_form():
+    jobs = {n: long.JOBS[n] for n in (long.SDPA, "minGRU")}
+    kept: list = []
+    result = long.long(Plan(rounds=1, keep=kept.append), jobs, lengths=(64, 128), width=32)
+    assert [len(k["rows"]) for k in kept] == [4, 8, 12, 16] and len(result["rows"]) == 16
+    assert [k["missing"]["the rest"] for k in kept] == [
+        f"the run ended after {p}, {way}" for p in ("fp32", "bf16") for way in ("forward", "forward and backward")
+    ]
+    assert not result["missing"] and {g["task"] for g in kept[-1]["growth"]} == set(jobs)
