@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from ..core.families import Mixer
 from ..core.layout import Layout
 from ..core.part import config, find, known
 from .contest import OURS, OUTSIDE, PAUSE, Plan
-from .long import EXPONENT, JOBS, SDPA, TRANSFORMERS, WIDTH
+from .long import JOBS, SDPA, TRANSFORMERS, WIDTH
 from .race import Runner, Time, relay
 from .venv import prepare
 from .worker import PeerFault, Worker
@@ -27,7 +27,7 @@ LENGTHS = (1024, 4096, 16384, 65536, 102400)  # tokens read before
 CHUNK = 1024  # tokens read at once
 STEPS = 40  # of one turn, one after the other
 LONGEST = 25.0  # seconds of reading on, past which a mixer is left out from there
-NEAR = 0.1  # how far the exponent of time may lie from what the declared growth leaves for one token
+NEAR = 0.1  # how far the exponent of a step's time may lie from 0 where the cost is declared to be in proportion
 GROWS = 0.5  # least exponent of the control, in whose longest pasts reading them outweighs all else
 PEERS: Mapping[str, tuple[str, str]] = {"Mamba": ("transformers", TRANSFORMERS)}  # job -> (library, requirement)
 
@@ -184,7 +184,7 @@ def _told(
 ) -> dict[str, Any]:
     growth = _growth(rows, {name: reader.mixer.growth for name, reader in readers.items()})
     return {
-        "suite": "step", "what": step.__doc__, "rows": rows, "goals": _goals(rows, growth), "growth": growth,
+        "suite": "step", "what": step.__doc__, "rows": list(rows), "goals": _goals(rows, growth), "growth": growth,
         "missing": dict(missing), "size": {"width": width, "batch": 1}, "rounds": plan.rounds, "device": "cpu",
         "axes": ["tokens read before", "seconds of a step"],
     }  # fmt: skip
@@ -204,36 +204,33 @@ def _growth(rows: list[dict[str, Any]], declared: Mapping[str, str]) -> list[dic
 
 
 def fitted(costs: Mapping[int, float]) -> float | None:
-    """The exponent of cost in length, by least squares over the logarithms; None below two lengths or without cost."""
-    if len(costs) < 2 or min(costs.values()) <= 0:
+    """The exponent of cost in length, by least squares over the logarithms; 0 where nothing is ever held."""
+    if len(costs) < 2:
         return None
+    if min(costs.values()) <= 0:
+        return 0.0 if not any(costs.values()) else None
     slope = np.polyfit([math.log(n) for n in costs], [math.log(c) for c in costs.values()], 1)[0]
     return round(float(slope), 3) + 0.0
 
 
 def _goals(rows: list[dict[str, Any]], growth: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What costs n^g over n tokens leaves n^(g-1) for one of them; what costs n carries a state that stays as it is."""
+    """What declares a cost in proportion to the tokens has steps that stay as they are, and so does its state."""
     found: list[dict[str, Any]] = []
 
-    def add(task: str, says: str, wanted: float, reached: float, holds: Callable[[float], bool], **more: str) -> None:
-        found.append({"task": task, "goal": says, "wanted": wanted, "reached": reached, "met": holds(reached), **more})
+    def add(task: str, says: str, wanted: float, reached: float, met: bool, **more: str) -> None:
+        found.append({"task": task, "goal": says, "wanted": wanted, "reached": reached, "met": met, **more})
 
     for told in growth:
-        name, most = told["task"], EXPONENT.get(told["declared"])
-        if name == SDPA and told["its late part"] is not None:
+        name, slope, late, held = (told[k] for k in ("task", "time of a step", "its late part", "state"))
+        if name == SDPA and late is not None:
             says = "exponent of a step's time over the longest pasts, the control, at least"
-            add(name, says, GROWS, told["its late part"], lambda e: e >= GROWS)
-        if most is None or told["time of a step"] is None:
-            continue
-        if told["declared"] == "n":
-            add(name, "exponent of a step's time, within", NEAR, told["time of a step"], lambda e: abs(e) <= NEAR)
-            add(name, "exponent of the state's bytes, at most", 0.0, told["state"] or 0.0, lambda e: e <= 0)
-        else:
-            says, most = f"exponent of a step's time, {told['declared']} declared for all, at most", most - 1 + NEAR
-            add(name, says, most, told["time of a step"], lambda e, most=most: e <= most)
+            add(name, says, GROWS, late, late >= GROWS)
+        if told["declared"] == "n" and slope is not None:
+            add(name, "exponent of a step's time, within", NEAR, slope, abs(slope) <= NEAR)
+            add(name, "exponent of the state's bytes, at most", 0.0, held or 0.0, held is not None and held <= 0)
     rate = {(r["task"], r["contestant"], r["length"]): r["rate"] for r in rows}
     for (name, who, length), theirs in rate.items():
         if who != OURS and (name, OURS, length) in rate:
-            add(name, f"after {length} tokens", 1.0, round(rate[name, OURS, length] / theirs, 3), lambda r: r >= 1,
-                against=who)  # fmt: skip
+            ratio = rate[name, OURS, length] / theirs
+            add(name, f"after {length} tokens", 1.0, round(ratio, 3), ratio >= 1, against=who)
     return found

@@ -14,6 +14,7 @@ from ..core.families import Mixer
 from ..core.layout import Layout
 from ..ops import backend
 from ..ops.attend import spread
+from ..ops.prefix_softmax import nothing
 
 Map = Callable[[Tensor], Tensor]
 BY_HEAD = ("attend", "weigh", "linear_attention", "gated_linear", "delta_rule", "two_sided", "toeplitz_linear")
@@ -92,21 +93,32 @@ def _values(operator: backend.Operator, args: tuple[Any, ...], x: Tensor, at: La
         return None
 
     def run(index: int, value: Tensor) -> Tensor:
-        out = operator.reference(*args[:index], value, *args[index + 1 :])
-        return out[0] if isinstance(out, tuple) else out
+        return _first(operator.reference(*args[:index], value, *args[index + 1 :]))
 
+    mix: Map
     if operator.name in BY_HEAD:  # q, k, v (B, H, T, ...)
         q, k, v = args[:3]
         args = (q, spread(k, q.shape[1]), spread(v, q.shape[1]), *args[3:])
         mix, values = partial(run, 2), args[2]
-    elif operator.name == "prefix_softmax":  # v (B, T, H, V)
-        mix, values = lambda v: run(1, v.transpose(1, 2)).transpose(1, 2), args[1].transpose(1, 2)
+    elif operator.name == "prefix_softmax":  # v (B, T, H, V), and a state as wide as that
+
+        def summed(v: Tensor) -> Tensor:
+            start = nothing(1, v.shape[1], v.shape[-1], v)
+            return _first(operator.reference(args[0], v.transpose(1, 2), *args[2:4], start)).transpose(1, 2)
+
+        mix, values = summed, args[1].transpose(1, 2)
     elif operator.name in BY_CHANNEL:
         index = BY_CHANNEL[operator.name]
         mix, values = _by_channel(partial(run, index)), args[index].mT[..., None]
     else:
         return None
     return (mix, values) if values.shape[0] == 1 and values.shape[2] == x.shape[1] else None
+
+
+def _first(out: Any) -> Tensor:
+    """What an operator answers, without the state it leaves."""
+    found: Tensor = out[0] if isinstance(out, tuple) else out
+    return found
 
 
 def _by_channel(run: Map) -> Map:

@@ -58,8 +58,8 @@ def extents(at: Layout) -> Tensor:
 
     def make() -> Tensor:
         sizes = at.pos.new_zeros(at.sequences, at.pos.shape[-1])
-        cells = at.pos.expand(*at.seg.shape, -1)[at.valid]
-        return sizes.index_reduce(0, at.ordinal[at.valid], cells + 1, "amax")
+        owner = at.ordinal[at.valid][:, None].expand(-1, sizes.shape[1])
+        return sizes.scatter_reduce(0, owner, at.pos[at.valid] + 1, "amax")
 
     out: Tensor = at.derive("extents", make)
     return out
