@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,7 +65,8 @@ def _parts(name: str | None) -> list[tuple[str, str]]:
     every = [(family, use) for family in FAMILIES for use in known(family)]
     found = [p for p in every if name in (None, p[1], "/".join(p))]
     if not found:
-        raise unknown("family or part", str(name), {*FAMILIES, *(use for _, use in every)})
+        near = difflib.get_close_matches(str(name), [use for _, use in every], 1)
+        raise unknown("family or part", str(name), {*FAMILIES, *near})
     return found
 
 
