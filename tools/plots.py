@@ -20,12 +20,13 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False, "svg.hashsalt": "panformer",
 }  # fmt: skip
 ACROSS = 2  # panels side by side
+AXES = ("tokens", "seconds")
 
 
 def draw(told: Mapping[str, Any], path: Path) -> None:
     """One picture of a suite's rows: by length where they have lengths, else a panel of bars for every job."""
     with plt.rc_context(STYLE):
-        figure = _lines(told["rows"]) if "length" in told["rows"][0] else _bars(told["rows"])
+        figure = _lines(told["rows"], told.get("axes", AXES)) if "length" in told["rows"][0] else _bars(told["rows"])
         path.parent.mkdir(exist_ok=True)
         figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
         plt.close(figure)
@@ -57,7 +58,7 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> Any:
     return figure
 
 
-def _lines(rows: Sequence[Mapping[str, Any]]) -> Any:
+def _lines(rows: Sequence[Mapping[str, Any]], axes_are: Sequence[str]) -> Any:
     """Seconds over tokens, a panel for every job and precision: ours, its peers, and softmax attention to compare with."""
     base = rows[0]["task"]
     panels = [
@@ -80,8 +81,8 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> Any:
         ax.legend(frameon=False, fontsize=7)
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
-    figure.supxlabel("tokens", fontsize=9)
-    figure.supylabel("seconds", fontsize=9)
+    figure.supxlabel(axes_are[0], fontsize=9)
+    figure.supylabel(axes_are[1], fontsize=9)
     return figure
 
 

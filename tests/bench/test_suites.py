@@ -102,7 +102,8 @@ def test_the_linear_suite_tells_every_form():
     assert sum(r["picked"] for r in result["rows"]) == len(result["goals"]) == 2
 
 
-def test_the_long_suite_fits_growth_and_holds_every_job_against_softmax():
+def test_the_long_suite_fits_growth_and_holds_every_job_against_softmax(monkeypatch):
+    monkeypatch.setattr(long, "COUNTED", (4096, 8192))
     jobs = {n: long.JOBS[n] for n in (long.SDPA, "linear attention")}
     result = long.long(Plan(rounds=1), jobs, lengths=(64, 4096, 8192), width=16)
     assert [r["length"] for r in result["rows"]].count(8192) == 8 and not result["missing"]
@@ -111,3 +112,15 @@ def test_the_long_suite_fits_growth_and_holds_every_job_against_softmax():
     assert sum("exponent" in g["goal"] for g in result["goals"]) == 2
     memory = {g["task"]: g["peak memory"] for g in result["growth"]}
     assert memory["linear attention"] == pytest.approx(1, abs=0.05)
+
+
+def test_the_long_suite_keeps_what_it_knows_after_each_form():
+    jobs = {n: long.JOBS[n] for n in (long.SDPA, "minGRU")}
+    kept: list = []
+    plan = Plan(rounds=1, keep=lambda k: kept.append({**k, "rows": list(k["rows"])}))
+    result = long.long(plan, jobs, lengths=(64, 128), width=32)
+    assert [len(k["rows"]) for k in kept] == [4, 8, 12, 16] and len(result["rows"]) == 16
+    assert [k["missing"]["the rest"] for k in kept] == [
+        f"the run ended after {p}, {way}" for p in ("fp32", "bf16") for way in ("forward", "forward and backward")
+    ]
+    assert not result["missing"] and {g["task"] for g in kept[-1]["growth"]} == set(jobs)

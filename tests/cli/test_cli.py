@@ -51,6 +51,13 @@ REFUSED = [
     (["spec", "show", "gpt2", "--set", "schedule.7.repeat=1"], "nothing at '7'"),
     (["spec", "validate", "missing.yaml"], "no such file"),
     (["parts", "mixer"], "did you mean 'mixers'"),
+    (["parts", "mambo"], "did you mean 'mamba'"),
+    (["parts", "none"], "in several families; say which: positions/none"),
+    (["parts", "--matrix", "a.png"], "name it"),
+    (["parts", "norms/layer", "--matrix", "a.png"], "draws mixers"),
+    (["parts", "mamba", "--matrix", "a.jpeg"], ".png, .svg, .pdf"),
+    (["parts", "mamba", "--matrix", "a.png", "--set", "stat=3"], "did you mean 'state'"),
+    (["parts", "cross_attention", "--matrix", "a.png"], "needs memory"),
     (["papers", "show", "mamab"], "mamba"),
     (["check", "no-such-paper"], "no-such-paper"),
     (["bench", "encodr"], "did you mean 'encoder'"),
@@ -82,6 +89,15 @@ def test_spec_schema_is_json_schema():
     schema = whole["$defs"][whole["$ref"].rpartition("/")[2]]
     assert schema["additionalProperties"] is False
     assert {"width", "embed", "schedule"} <= set(schema["required"])
+
+
+def test_parts_show_one_and_draw_its_matrix(tmp_path):
+    said = run("parts", "mixers/mamba").stdout
+    assert "h_t = exp(delta_t A)" in said and "rank: default None; width of the step size's bottleneck" in said
+    done = run("parts", "mamba", "--matrix", "m.png", "--set", "state=2", "--length", "9", "--json", cwd=tmp_path)
+    (row,) = json.loads(done.stdout)
+    assert row["matrix"]["says"] == "weight of a value in selective_scan" and row["matrix"]["spec"]["state"] == 2
+    assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_parts_list_mixers():

@@ -47,6 +47,14 @@ class ForgetsDocuments(Attention):
         self.mask = Causal()
 
 
+class ShowsTheFuture(Attention):
+    """Shows a map of values that it does not use: one without the causal mask."""
+
+    def mixing(self, x, at):
+        q, kv = self._maps(at.clean(x), at)
+        return lambda v: (q @ kv.k.mT).softmax(-1) @ v, kv.v
+
+
 class IgnoresStarts(Attention):
     """Takes all documents of a row for one."""
 

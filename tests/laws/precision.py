@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -112,8 +111,7 @@ def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator,
     rng = torch.Generator().manual_seed(seed)
     forms = [("rows", [s.length] * 2)]
     forms += [(form, torch.randint(1, s.longest, (3,), generator=rng).tolist()) for form in s.forms]
-    calls: list[tuple[backend.Operator, tuple[Any, ...]]] = []
-    with _listening(calls):
+    with backend.listen() as calls:
         for form, lengths in forms:
             s.run(m, s.sequences(lengths, seed), form)
         if getattr(m, "causal", False) and getattr(m, "streams", False):
@@ -131,21 +129,6 @@ def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator,
             for kernel in operator.kernels:
                 if kernel.refuses(*args) is None:
                     yield operator, kernel.name, args
-
-
-@contextmanager
-def _listening(calls: list[tuple[backend.Operator, tuple[Any, ...]]]) -> Iterator[None]:
-    plain = backend.Operator.__call__
-
-    def heard(self: backend.Operator, *args: Any) -> Any:
-        calls.append((self, args))
-        return plain(self, *args)
-
-    backend.Operator.__call__ = heard
-    try:
-        yield
-    finally:
-        backend.Operator.__call__ = plain
 
 
 def _compare(name: str, reference: Callable[..., Any], run: Callable[..., Any], args: tuple[Any, ...]) -> None:

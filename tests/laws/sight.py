@@ -11,6 +11,7 @@ from panformer.core.errors import InputError
 from panformer.core.layout import Layout
 from panformer.core.part import Part
 from panformer.core.shared import Shared
+from panformer.measure.matrix import view
 from panformer.ops import backend
 
 from .families import subject
@@ -51,6 +52,17 @@ def _influence(s: Subject, m: Any) -> tuple[float, float]:
         later = max(later, size[t + 1 :].max().item() if t + 1 < length else 0.0)
         earlier = max(earlier, size[:t].max().item() if t else 0.0)
     return later, earlier
+
+
+@law(lambda s, m: s.part.family == "mixers" and m.causal and not m.needs)
+def pictures(part: type[Part], options: Options) -> None:
+    """The matrix that is drawn of a causal mixer is finite and has nothing above its diagonal."""
+    s = subject(part, options)
+    m = s.build()
+    shown = view(m, s.sequences([s.length])[0][:12])
+    worst = shown.heads.triu(1).abs().max().item()
+    must(worst == 0, f"declared causal, but the {shown.says} is {worst:.1e} for a later token")
+    must(bool(shown.heads.isfinite().all()), f"the {shown.says} is not finite")
 
 
 @law(lambda s, m: joins(s, m) and s.couples(m) != "batch")

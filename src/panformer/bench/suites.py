@@ -20,6 +20,7 @@ from .encoder import encoder
 from .linear import linear
 from .long import long
 from .race import Time, matmul_rate, race
+from .step import step
 from .vision import vision
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -83,6 +84,7 @@ SUITES: Mapping[str, Callable[[Plan], dict[str, Any]]] = {
     "encoder": encoder,
     "linear": linear,
     "long": long,
+    "step": step,
     "train": train,
     "vision": vision,
 }

@@ -58,6 +58,10 @@ class Mixer(Part):
         """One token per row."""
         return self.chunk(x, at, state, shared)
 
+    def mixing(self, x: Tensor, at: Layout) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """(the map that is linear in values (B, H, T, V), with all that x says about it held; the values of x)."""
+        raise NotImplementedError(f"{self.use()} does not show its map of values")
+
 
 class Channel(Part):
     """Works on each token alone: (B, T, D) -> (B, T, D). Built with (config, width)."""

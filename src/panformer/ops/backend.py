@@ -29,6 +29,7 @@ from .check import Found, Sample, asks_gradients, compare, format_of, watched
 
 _used: ContextVar[Counter[str] | None] = ContextVar("used", default=None)
 _pinned: ContextVar[str | None] = ContextVar("pinned", default=None)
+_heard: ContextVar[list[tuple[Any, tuple[Any, ...]]] | None] = ContextVar("heard", default=None)
 _checking = Lock()
 
 
@@ -67,7 +68,9 @@ class Operator:
         if exporting():
             self._note("traced")
             return self.traced(*args)
-        pinned = _pinned.get()
+        pinned, heard = _pinned.get(), _heard.get()
+        if heard is not None:
+            heard.append((self, args))
         for kernel in self.kernels:
             if pinned not in (None, kernel.name):
                 continue
@@ -144,6 +147,17 @@ def record() -> Iterator[Counter[str]]:
         yield used
     finally:
         _used.reset(token)
+
+
+@contextmanager
+def listen() -> Iterator[list[tuple[Operator, tuple[Any, ...]]]]:
+    """Every call of an operator with its arguments: `with listen() as calls: model(x)`."""
+    calls: list[tuple[Operator, tuple[Any, ...]]] = []
+    token = _heard.set(calls)
+    try:
+        yield calls
+    finally:
+        _heard.reset(token)
 
 
 @contextmanager
