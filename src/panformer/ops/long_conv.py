@@ -52,8 +52,8 @@ def long_conv_chunk(x: Tensor, h: Tensor, at: Layout, past: Tensor) -> tuple[Ten
     """The causal form for the next tokens of B sequences, padding anywhere; x is clean there.
 
     past (B, P, D): the valid tokens so far, the newest last, zeros before the first -> (y (B, T, D), past). No state of
-    one size says what an arbitrary filter has yet to do with them, so all of them are kept, B D numbers a token, until
-    there are more than K - 1: a caller whose filter does not end gives taps for all, K >= P + T.
+    one size says what an arbitrary filter has yet to do with them, so the newest K are kept, B D numbers a token; a
+    caller whose filter does not end gives taps for all, K >= P + T, and all stay.
     """
     have, taps = past.shape[1], h.shape[1]
     if at.full:
@@ -66,4 +66,4 @@ def long_conv_chunk(x: Tensor, h: Tensor, at: Layout, past: Tensor) -> tuple[Ten
         count = at.valid.sum(1, keepdim=True)  # the line goes on to the newest token of each row
         newest = count + torch.arange(have + at.length, device=x.device)
         line = pick(F.pad(line, (0, 0, at.length, 0)), newest)
-    return y, tail(line, 1, line.shape[1] - taps + 1) if taps < line.shape[1] else line
+    return y, tail(line, 1, line.shape[1] - taps) if taps < line.shape[1] else line

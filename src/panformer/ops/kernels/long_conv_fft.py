@@ -33,9 +33,8 @@ def convolved(x: Tensor, h: Tensor, ahead: int, new: int) -> Tensor:
     The tokens lie last, side by side: transforms over strides are ten times slower.
     """
     length = x.shape[-1]
-    first, end = max(0, ahead - length + 1), min(h.shape[-1], ahead + length)  # others meet no token
-    if end <= first:
-        return x.new_zeros(*torch.broadcast_shapes(x.shape[:-1], h.shape[:-1]), new)
+    first, end = max(0, ahead - length + 1), min(h.shape[-1], ahead + length)  # the other taps meet no token
+    first = min(first, end - 1)
     h, ahead = h[..., first:end], ahead - first
     start = length - new + ahead  # where the answers begin in the whole convolution
     size = fast(max(start + new, length + h.shape[-1] - 1 - start))  # what wraps around ends before `start`
