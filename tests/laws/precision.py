@@ -128,7 +128,6 @@ def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator,
         small.setattr(toeplitz_linear_fft, "LEAST", 0)
         small.setattr(toeplitz_linear_fft, "WIDE", 0)
         small.setattr(long_conv_fft, "LEAST", 0)
-        small.setattr(long_conv_fft, "NEW", 0)
         for operator, args in calls:
             for kernel in operator.kernels:
                 if kernel.refuses(*args) is None:

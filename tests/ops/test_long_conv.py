@@ -6,7 +6,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from panformer.core.layout import Layout
 from panformer.ops.backend import only
-from panformer.ops.kernels import long_conv_fft
+from panformer.ops.kernels import long_conv_fft, long_conv_sums
 from panformer.ops.long_conv import convolve, long_conv, long_conv_chunk, reference
 from panformer.ops.selective_scan import selective_scan
 
@@ -29,7 +29,6 @@ SIDES = {"causal": (10, 0), "two-sided": (19, 9), "spare": (40, 15), "short": (4
 @pytest.fixture(autouse=True)
 def always(monkeypatch):
     monkeypatch.setattr(long_conv_fft, "LEAST", 0)
-    monkeypatch.setattr(long_conv_fft, "NEW", 0)
 
 
 def _inputs(at, taps, seed=0):
@@ -65,14 +64,15 @@ def test_is_the_sum_written_out(name, side):
 
 @pytest.mark.parametrize("new", [1, 3, 33])
 @pytest.mark.parametrize(("taps", "ahead"), [(33, 0), (65, 32), (50, 0), (7, 2), (5, 40)])
-def test_the_transform_is_the_toeplitz_matrix_with_its_gradients(taps, ahead, new):
+def test_transform_and_sums_are_the_toeplitz_matrix_with_its_gradients(taps, ahead, new):
     results = []
-    for run in (reference, long_conv_fft.run):
+    for run in (reference, long_conv_fft.run, long_conv_sums.run):
         leaves = [z.requires_grad_() for z in _inputs(Layout.dense(2, 33), taps)]
         y = run(*leaves, ahead, new)
         results.append([y, *torch.autograd.grad(y.sin().sum(), leaves)])
-    for one, other in zip(*results, strict=True):
+    for one, other, last in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(one, last, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("backend", ["reference", "fft"])
@@ -155,10 +155,10 @@ def test_new_tokens_cost_a_cycle_of_what_is_kept():
     assert sizes == [96, 96, 192, 192]
 
 
-def test_what_the_matrix_is_left_with(monkeypatch):
-    monkeypatch.setattr(long_conv_fft, "LEAST", 64)
-    monkeypatch.setattr(long_conv_fft, "NEW", 8)
-    x, h = _inputs(Layout.dense(1, 64), 64)
-    assert convolve.why(x, h, 0, 64)["fft"] is None
-    assert "64" in convolve.why(x[:, 1:], h, 0, 63)["fft"]
-    assert "new" in convolve.why(x, h, 0, 7)["fft"]
+def test_few_new_tokens_are_summed_and_few_tokens_left_to_the_matrix(monkeypatch):
+    monkeypatch.setattr(long_conv_fft, "LEAST", 32)
+    x, h = _inputs(Layout.dense(1, 32), 32)
+    assert convolve.why(x, h, 0, 2)["sums"] is None
+    assert "more than 2" in convolve.why(x, h, 0, 3)["sums"]
+    assert convolve.why(x, h, 0, 32)["fft"] is None
+    assert "32" in convolve.why(x[:, 1:], h, 0, 31)["fft"]

@@ -18,6 +18,7 @@ from .backend import Operator
 from .check import Draw
 from .conv import lined, pick
 from .kernels.long_conv_fft import FFT
+from .kernels.long_conv_sums import SUMS
 
 
 def reference(x: Tensor, h: Tensor, ahead: int, new: int) -> Tensor:
@@ -39,7 +40,7 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     return draw(2, 70, 3), draw(3, 45) / 6, 11, 53
 
 
-convolve = Operator("long_conv", reference, FFT, sample=sample)
+convolve = Operator("long_conv", reference, SUMS, FFT, sample=sample)
 
 
 def long_conv(x: Tensor, h: Tensor, at: Layout, ahead: int = 0) -> Tensor:
