@@ -82,6 +82,7 @@ JOBS: Mapping[str, Job] = {
     "kernel attention with a relative bias": Job({"use": "toeplitz_attention", "heads": 32, "position": "t5"}),
     "attention between channels": Job({"use": "cross_covariance", "heads": 8}),
     "LION": Job({"use": "lion", "heads": 8, "decay": "selective"}),
+    "Hyena": Job({"use": "hyena", "causal": True}),
     "Hydra": Job({"use": "hydra", "heads": 8}),
     "Aaren": Job({"use": "aaren", "heads": 8}),
     "minGRU": Job({"use": "min_gru"}),

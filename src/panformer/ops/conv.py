@@ -43,15 +43,25 @@ def depthwise_chunk(x: Tensor, weight: Tensor, bias: Tensor | None, at: Layout, 
     past (B, K-1, D): the last valid tokens so far, zeros where there were fewer -> (y (B, T, D), past).
     """
     back = weight.shape[1] - 1
+    line, place = lined(x, at, past)
+    y = _convolve(line, weight, bias)
+    if place is None:
+        return y, line[:, line.shape[1] - back :]
+    newest = at.valid.sum(1, keepdim=True) + torch.arange(back, device=x.device)
+    return at.clean(pick(y, place)), pick(line, newest)
+
+
+def lined(x: Tensor, at: Layout, past: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The tokens of B sequences so far, past (B, P, D), and then the new ones x (B, T, D) without what is padding.
+
+    -> (line (B, P + T, D), zeros after the last token of a row; where x stands in line[:, P:] (B, T), None: in order).
+    """
     if at.full:
-        line = torch.cat([past, x], 1)
-        return _convolve(line, weight, bias), line[:, line.shape[1] - back :]
-    count = at.valid.cumsum(1)
-    place = torch.where(at.valid, count - 1, at.length)  # the last place takes all padding
+        return torch.cat([past, x], 1), None
+    place = torch.where(at.valid, at.valid.cumsum(1) - 1, at.length)  # one place more, which takes all padding
     line = torch.cat([past, x.new_zeros(x.shape[0], at.length + 1, x.shape[2])], 1)
-    line = line.scatter(1, (place + back)[..., None].expand_as(x), x)
-    newest = count[:, -1:] + torch.arange(back, device=x.device)
-    return at.clean(pick(_convolve(line, weight, bias), place)), pick(line, newest)
+    line = line.scatter(1, (place + past.shape[1])[..., None].expand_as(x), x)[:, :-1]
+    return line, torch.where(at.valid, place, 0)
 
 
 def to_gaps(x: Tensor, at: Layout, gap: int, fill: float = 0.0) -> Tensor:

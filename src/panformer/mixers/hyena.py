@@ -1,0 +1,121 @@
+"""Hyena: long convolutions by filters that a network says, and gates between them that follow the input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..core.families import Mixer, linear
+from ..core.layout import Layout
+from ..core.part import Config as Base
+from ..core.shared import Shared
+from ..ops.conv import depthwise, depthwise_chunk
+from ..ops.long_conv import long_conv, long_conv_chunk
+from ._implicit import Implicit
+
+Span = Annotated[float, Field(gt=0)]
+
+
+class Hyena(Mixer):
+    """o(z^(N+1)), z^1 = v, z^(n+1)_t = x^n_t sum_s (h^n_(t-s) + skip^n [s = t]) z^n_s. Poli et al. 2023.
+
+    v and the gates x^1 .. x^N are slices of conv(w x), a short convolution; all channels and orders take their filters
+    h^n from one network of the distance (see `Implicit`). In v it is a product of diagonal and Toeplitz matrices. Not
+    causal, the filters have a side for later tokens as well, which the paper has not. A stream has no state of one
+    size: it keeps what every long convolution has read, N width numbers a token, and a step costs as much as that.
+    """
+
+    paper = "Poli et al. 2023, Hyena hierarchy: towards larger convolutional language models"
+    growth = "n log n"
+    examples = (
+        {"causal": True, "length": 32, "bands": 3, "hidden": 8},
+        {"order": 3, "causal": True, "kernel": 4, "length": 16, "hidden": 6, "depth": 1, "bands": 2, "bias": True},
+        {"order": 1, "kernel": 1, "length": 8, "bands": 2, "hidden": 8, "depth": 2, "pace": 3.0},
+        {"causal": True, "length": 20, "bands": 2, "hidden": 5, "spans": [0.5, 3.0], "shift": 0.0},
+    )
+
+    class Config(Base):
+        order: int = Field(2, gt=0, description="long convolutions, each followed by a gate")
+        kernel: int = Field(3, gt=0, description="tokens the short convolution sees")
+        length: int = Field(1024, gt=0, description="tokens that features and windows are scaled to; filters go on")
+        bands: int = Field(16, gt=0, description="waves among the features of a distance")
+        hidden: int = Field(64, gt=0, description="numbers in a layer of the network that says the filters")
+        depth: int = Field(3, gt=0, description="its layers of sines")
+        pace: float = Field(10.0, gt=0, description="what the sines are of is multiplied by, at the start")
+        spans: tuple[Span, Span] = Field((0.3, 1.5), description="lengths in which the windows fall to a hundredth")
+        shift: float = Field(0.05, ge=0, description="what is left of a window far away")
+        causal: bool | None = None
+        bias: bool = False
+
+    def __init__(self, c: Config, width: int) -> None:
+        super().__init__()
+        self.order, self.causal, channels = c.order, bool(c.causal), (c.order + 1) * width
+        self.left = c.kernel - 1 if self.causal else c.kernel // 2
+        self.input, self.output = linear(width, channels, c.bias), linear(width, width, c.bias)
+        self.filter = nn.Parameter(torch.empty(channels, c.kernel).uniform_(-1, 1) * c.kernel**-0.5)
+        self.offset = nn.Parameter(torch.zeros(channels)) if c.bias else None
+        self.implicit = Implicit(c.order * width, c.length, c.bands, c.hidden, c.depth, c.pace, c.spans, c.shift)
+        self.skip = nn.Parameter(torch.ones(width, c.order))
+
+    def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
+        mix, v = self._mixing(x, at)
+        return self.output(mix(v))
+
+    def mixing(self, x: Tensor, at: Layout) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """(the map that is linear in values (B, D, T, V), channels as heads, with the gates held; the values of x)."""
+        mix, v = self._mixing(x, at)
+
+        def columns(values: Tensor) -> Tensor:
+            return torch.stack([mix(c.mT).mT for c in values.unbind(-1)], -1)
+
+        return columns, v.mT[..., None]
+
+    def start(self, batch: int, like: Tensor) -> tuple[Tensor, ...]:
+        width = self.skip.shape[0]
+        short = like.new_zeros(batch, self.filter.shape[1] - 1, self.filter.shape[0])
+        return short, *(like.new_zeros(batch, 0, width) for _ in range(self.order))
+
+    def chunk(self, x, at, state, shared=None):
+        short, *pasts = state
+        u, now = depthwise_chunk(self.input(at.clean(x)), self.filter, self.offset, at, short)
+        z, *gates = u.chunk(self.order + 1, -1)
+        filters, kept = self._skipping(self.implicit.remembered(pasts[0].shape[1] + at.length), 0), []
+        for gate, h, past in zip(gates, filters, pasts):
+            y, past = long_conv_chunk(z, h, at, past)
+            z = gate * y
+            kept.append(past)
+        return self.output(z), (now.to(short.dtype), *kept)
+
+    def slots(self, x: Tensor, at: Layout) -> tuple[Tensor, ...]:
+        """v and the gates x^1 .. x^N, (B, T, D) each."""
+        u = depthwise(self.input(at.clean(x)), self.filter, self.offset, at, self.left)
+        return u.chunk(self.order + 1, -1)
+
+    def filters(self, behind: int, ahead: int = 0) -> tuple[Tensor, ...]:
+        """(D, ahead + behind) for each order: the weights of the distances -ahead to behind - 1, skip included."""
+        return self._skipping(self.implicit(behind, ahead), ahead)
+
+    def _mixing(self, x: Tensor, at: Layout) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        v, *gates = self.slots(x, at)
+        ahead = 0 if self.causal else at.longest - 1
+        filters = self.filters(at.longest, ahead)
+
+        def mix(z: Tensor) -> Tensor:
+            for gate, h in zip(gates, filters):
+                z = gate * long_conv(z, h, at, ahead)
+            return z
+
+        return mix, v
+
+    def _skipping(self, h: Tensor, here: int) -> tuple[Tensor, ...]:
+        """h (D N, K) with the skip as one more weight of distance 0, which is tap `here`, by order.
+
+        Orders lie side by side, so that each has windows of all spans.
+        """
+        skip = F.pad(self.skip.flatten()[:, None].to(h.dtype), (here, h.shape[1] - here - 1))
+        return (h + skip).unflatten(0, (-1, self.order)).unbind(1)
