@@ -46,7 +46,7 @@ class Converter(Mixer):
             self.series[0] /= 2
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
-        rows = at.to_rows(at.clean(x))
+        rows = at.to_rows(x)
         re, im = self.value(rows).chunk(2, -1)
         turns = F.adaptive_avg_pool1d(unit(self.turns(rows)), 6)
         y = digraph(re, im, turns, self._filter(self.spectrum(rows).mean(-1)), at.as_rows().valid, self.stride)

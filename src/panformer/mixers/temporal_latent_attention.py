@@ -100,7 +100,7 @@ def _full(at: Layout, stride: int) -> tuple[Tensor, Layout]:
     filled = at.valid & (at.pos[..., 0] % stride == stride - 1)
     count = filled.sum(1)
     most = at.length if exporting() else int(count.max())
-    which = (~filled).to(torch.int8).argsort(1, stable=True)[:, :most]
+    which = (~filled).to(torch.int8).argsort(stable=True)[:, :most]
     real = torch.arange(most, device=at.device) < count[:, None]
     seg = torch.where(real, at.seg.gather(1, which), -1)
     pos = at.pos.gather(1, which[..., None])

@@ -46,9 +46,10 @@ def matrix(n: int, kind: Kind, like: Tensor) -> Tensor:
 
 def _waves(i: Tensor, n: Tensor, kind: Kind, like: Tensor) -> Tensor:
     """(..., T, T): k falls, n goes along. Turns are counted in whole eighths of 1 / n, of which none is lost."""
-    turn = ((2 * i[:, None] + kind // 4) * (2 * i + 1) % (8 * n)).to(like.dtype) * (2 * math.pi / (8 * n))
-    first = torch.where((i == 0) & (kind == 2), 0.5**0.5, 1.0).to(like.dtype)[:, None]
-    return turn.cos() * first * (2 / n.to(like.dtype)).sqrt()
+    turn = ((2 * i[:, None] + kind // 4) * (2 * i + 1) % (8 * n)).to(like.dtype)
+    n = n.to(like.dtype)
+    turn = turn * (math.pi / (4 * n))
+    return turn.cos() * torch.where((i[:, None] == 0) & (kind == 2), 1 / n, 2 / n).sqrt()
 
 
 def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:

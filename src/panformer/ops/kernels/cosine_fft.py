@@ -49,7 +49,7 @@ def halves(kind: Kind, back: bool) -> tuple[int, int]:
 def _transform(x: Tensor, a: int, b: int) -> Tensor:
     n = x.shape[1]
     place = torch.arange(n, device=x.device, dtype=x.dtype)
-    half = torch.where(place == 0, 0.5**0.5, 1.0).to(x.dtype)[:, None]
+    half = (1 - 0.5 * (place == 0).to(x.dtype)).sqrt()[:, None]  # sqrt(1/2) at 0
     x = x if a else x * half
     if b:
         waves = torch.fft.fft(x * _phase(place / (2 * n)), 2 * n, dim=1)[:, :n]
