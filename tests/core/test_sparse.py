@@ -7,7 +7,7 @@ from panformer.core import sparse
 from panformer.core.layout import Layout
 from panformer.core.part import config, known
 from panformer.core.score import Causal, Same
-from panformer.core.sparse import Block, Column, Dilated, Drawn, First, Marks, Near, bands, side
+from panformer.core.sparse import Block, Column, Dilated, Drawn, First, Marks, Near, Seen, bands, side
 
 SIGHTS = [
     Near(None), Near(5), Block(None), Block(4), Column(None), Column(3), Marks(None, 2), Marks(5, 2), Dilated(12, 3, 1),
@@ -91,3 +91,12 @@ def test_all_patterns_are_here_and_bad_ones_are_refused():
             config("patterns", {"use": "dilated", **wrong}).build(2)
     with pytest.raises(Exception, match="window"):
         config("mixers", {"use": "attention", "window": 3, "pattern": "strided"}).build(16)
+
+
+def test_a_sight_stands_as_a_mask_beside_others():
+    """Of a stream of chunks of three a token sees the last of every full one, and itself."""
+    at = Layout.dense(1, 8)
+    mask = Same() & Causal() & (Seen(Near(1)) | Seen(Marks(3, 1)))
+    want = [[j for j in range(8) if j == i or (j < i and (j + 1) % 3 == 0)] for i in range(8)]
+    assert [row.nonzero()[:, 0].tolist() for row in mask.keep(at, at)[0, 0]] == want
+    assert mask.blocks(at, at, 4)[0, 0].tolist() == [[1, 0], [1, 1]]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .layout import Layout
-from .score import Score, along
+from .score import Mask, Score, along
 
 POWERS = tuple(4**k for k in range(31))
 TILE = 256  # queries of a long row that share their keys: those before them are no work
@@ -220,6 +220,18 @@ class Sparse(Score):
         """Whether any head of a query at `now` or later may look at a key at j <= now."""
         sights = {s for head in self.heads for s in head}
         return torch.stack([s.waits(j, now) for s in sights]).any(0)
+
+
+@dataclass(frozen=True)
+class Seen(Mask):
+    """What one sight sees as a mask, for sights of so many pairs that to gather them would not pay."""
+
+    sight: Sight
+
+    def keep(self, q, k):
+        along(q)
+        along(k)
+        return self.sight.sees(q.pos[:, None, :, None, 0], k.pos[:, None, None, :, 0])
 
 
 def side(i: Tensor, size: int | None = None) -> Tensor:

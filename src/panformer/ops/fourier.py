@@ -16,20 +16,17 @@ from ..core.layout import Layout
 from .backend import Operator
 from .check import Draw, mixed
 from .kernels.fourier_fft import FFT
+from .sequences import one_by_one
 
 
 def reference(x: Tensor, at: Layout) -> Tensor:
     """x (B, T, D) -> (B, T, D), zeros at padding: cos x cos - sin x sin, each sequence at its own length."""
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    flat, ordinal = wide.flatten(0, 1), at.ordinal.flatten()
-    out = torch.zeros_like(flat)
-    for i in range(at.sequences):
-        here = (ordinal == i).nonzero()[:, 0]
-        cos, sin = _waves(len(here), wide)
-        cos_d, sin_d = _waves(x.shape[2], wide)
-        one = flat[here]
-        out = out.index_copy(0, here, cos @ one @ cos_d - sin @ one @ sin_d)
-    return out.view_as(x).to(x.dtype)
+
+    def mixed_up(one: Tensor) -> Tensor:
+        (cos, sin), (cos_d, sin_d) = _waves(len(one), one), _waves(one.shape[1], one)
+        return cos @ one @ cos_d - sin @ one @ sin_d
+
+    return one_by_one(x.to(torch.promote_types(x.dtype, torch.float32)), at, mixed_up).to(x.dtype)
 
 
 def traced(x: Tensor, at: Layout) -> Tensor:

@@ -34,6 +34,15 @@ def angles(pos: Tensor, width: int, base: float, stretch: Stretch | None = None)
     return (pos[..., None] * rate).flatten(-2)
 
 
+def sinusoid(pos: Tensor, width: int, base: float) -> Tensor:
+    """[sin(t r_0), cos(t r_0), sin(t r_1), ...], r_i = base^(-2i / width): (B|1, T, width) in float64, pos as above.
+
+    Vaswani et al. 2017, Attention is all you need.
+    """
+    turn = angles(pos, width, base)
+    return torch.stack((turn.sin(), turn.cos()), -1).flatten(-2)
+
+
 def slower(rate: Tensor, how: Stretch) -> Tensor:
     """What every rate (radians per position) is multiplied with, so that `factor` times the length can be read.
 

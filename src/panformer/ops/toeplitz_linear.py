@@ -16,6 +16,7 @@ from ..core.layout import Layout
 from .backend import Operator
 from .check import Draw, mixed
 from .kernels.toeplitz_linear_fft import FFT
+from .sequences import places
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, at: Layout, causal: bool) -> Tensor:
@@ -23,8 +24,7 @@ def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, at: Layout, causal:
 
     By the T x T matrix; L is the longest sequence, or more. Zeros at padding.
     """
-    place = torch.arange(at.length, device=at.device)
-    place = place - torch.where(at.starts, place, 0).cummax(1).values  # (B, T), wrong at padding, which is masked
+    place = places(at)
     same = (at.ordinal[:, :, None] == at.ordinal[:, None]) & at.valid[:, None]
     apart = torch.where(same, place[:, :, None] - place[:, None], 0)  # (B, T, T)
     keep = (same & (apart >= 0) if causal else same)[:, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -10,7 +9,7 @@ from ..core.errors import InputError
 from ..core.families import Position
 from ..core.layout import Layout
 from ..core.part import Config as Base
-from ..ops.rotary import angles
+from ..ops.rotary import sinusoid
 
 
 class Sinusoidal(Position):
@@ -33,9 +32,5 @@ class Sinusoidal(Position):
         p = at.pos.shape[-1]
         if self.size % (2 * p):
             raise InputError(f"sinusoidal: width {self.size} is not a multiple of {2 * p}, which {p} coordinates need")
-        wave = at.derive(("sinusoidal", self.size, self.base), lambda: self._wave(at))
+        wave = at.derive(("sinusoidal", self.size, self.base), lambda: sinusoid(at.pos, self.size, self.base))
         return x + wave.to(x.dtype)
-
-    def _wave(self, at: Layout) -> Tensor:
-        turn = angles(at.pos, self.size, self.base)
-        return torch.stack((turn.sin(), turn.cos()), -1).flatten(-2)

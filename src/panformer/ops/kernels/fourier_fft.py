@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...core.layout import Layout
 from ..backend import Kernel
+from ..sequences import by_length
 
 
 def refuses(x: Tensor, at: Layout) -> str | None:
@@ -16,14 +17,7 @@ def refuses(x: Tensor, at: Layout) -> str | None:
 
 
 def run(x: Tensor, at: Layout) -> Tensor:
-    if at.full:
-        return _Mix.apply(x)
-    flat = x.flatten(0, 1)
-    out = torch.zeros_like(flat)
-    for index in at.derive("by length", lambda: _by_length(at)):
-        rows = flat.index_select(0, index.flatten()).unflatten(0, index.shape)
-        out = out.index_copy(0, index.flatten(), _Mix.apply(rows).flatten(0, 1))
-    return out.view_as(x)
+    return by_length(x, at, _Mix.apply)
 
 
 class _Mix(torch.autograd.Function):
@@ -37,12 +31,6 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         return _Mix.apply(g)
-
-
-def _by_length(at: Layout) -> list[Tensor]:
-    """One (M, L) for each length L that occurs: where the tokens of its M sequences stand among all B * T."""
-    index, _ = at.rows
-    return [index[at.lengths == n, :n] for n in at.lengths.unique().tolist()]
 
 
 FFT = Kernel("fft", refuses, run)
