@@ -1,5 +1,6 @@
 """The unit is the recurrence token by token; casts leave its matrices right; spiking units train what they read."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,7 +26,7 @@ def test_is_the_recurrence_with_scipys_matrices():
     rate = [(2 * i + 1) / window for i in range(order)]
     a = [[r * (-1 if i < j else (-1) ** (i - j + 1)) for j in range(order)] for i, r in enumerate(rate)]
     b = [[r * (-1) ** i] for i, r in enumerate(rate)]
-    a, b, *_ = signal.cont2discrete((a, b, [[1.0] * order], [[0.0]]), 1.0, "zoh")
+    a, b, *_ = signal.cont2discrete(tuple(np.array(z) for z in (a, b, [[1.0] * order], [[0.0]])), 1.0, "zoh")
     a, b = torch.from_numpy(a), torch.from_numpy(b)[:, 0]
     part, x = _mixer("lmu", order=order, window=window, inputs=2), torch.randn(1, 70, WIDTH, dtype=torch.float64)
     m = torch.zeros(2, order, dtype=torch.float64)

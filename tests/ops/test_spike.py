@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from panformer.core.layout import Layout
-from panformer.ops.spike import Neuron, fire, step
+from panformer.ops.kernels.spike_adjoint import ADJOINT
+from panformer.ops.spike import Neuron, fire, reference, step
 
 
 def _alone(xs, n):
@@ -56,6 +57,26 @@ def test_the_slope_is_the_one_declared_and_there_is_none_without():
 
 
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
+@pytest.mark.parametrize("slope", [True, False])
+def test_the_written_gradient_is_that_of_the_loop(reset, slope):
+    torch.manual_seed(3)
+    n, seg = Neuron(0.8, 0.6, reset), torch.tensor([[0, 0, 0, 1, 1, -1, 2, -1], [-1, 0, 0, 0, 0, 0, -1, 1]])
+    for at in (Layout(seg, torch.zeros(2, 8, 1, dtype=torch.int64)), Layout.dense(2, 8)):
+        x = at.clean(torch.randn(2, 8, 3, dtype=torch.float64)).requires_grad_()
+        v = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+        for state in (v, None):
+            results = []
+            for run in (reference, ADJOINT.run):
+                spikes, last = run(x, n, at, state, slope)
+                total = (spikes * torch.arange(48).view(2, 8, 3).cos()).sum() + last.sin().sum()
+                results.append([spikes, last, *torch.autograd.grad(total, [x, v], allow_unused=True)])
+            for want, got in zip(*results, strict=True):
+                assert (want is None) == (got is None)
+                if want is not None:
+                    torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
 def test_the_gradient_through_time_is_that_of_the_potential_with_resets_held(reset):
     """ds_t / dx_s = slope(v_t) prod of what stays from s to t, which is decay, and 0 past a spike that takes all."""
     torch.manual_seed(1)
@@ -69,10 +90,10 @@ def test_the_gradient_through_time_is_that_of_the_potential_with_resets_held(res
         v = v - n.threshold * s if reset == "subtract" else v * (1 - s)
     for t in range(12):
         (got,) = torch.autograd.grad(spikes[0, t, 0], x, retain_graph=True)
-        p = 1 / (1 + math.exp(-4 * (before[t] - n.threshold)))
+        p = 1 / (1 + math.exp(-4 * (before[t] / n.threshold - 1)))
         for s in range(12):
             stays = math.prod(n.decay * (1 - fired[i] if reset == "zero" else 1) for i in range(s, t))
-            want = 4 * p * (1 - p) * stays if s <= t else 0.0
+            want = 4 / n.threshold * p * (1 - p) * stays if s <= t else 0.0
             assert math.isclose(got[0, s, 0], want, abs_tol=1e-12), (s, t)
 
 
