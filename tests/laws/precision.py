@@ -16,7 +16,7 @@ from panformer.core.layout import Layout
 from panformer.core.part import Part
 from panformer.measure import cost
 from panformer.ops import backend
-from panformer.ops.kernels import attend_blocks, attend_rows, long_conv_fft, toeplitz_linear_fft
+from panformer.ops.kernels import attend_blocks, attend_rows, linear_system_fft, long_conv_fft, toeplitz_linear_fft
 
 from .families import subject
 from .judge import LONG, Options, alike, grads, law, must, opened, right_slope, rms, runs, weighted
@@ -126,6 +126,7 @@ def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator,
         small.setattr(toeplitz_linear_fft, "LEAST", 0)
         small.setattr(toeplitz_linear_fft, "WIDE", 0)
         small.setattr(long_conv_fft, "LEAST", 0)
+        small.setattr(linear_system_fft, "LEAST", 0)
         for operator, args in calls:
             for kernel in operator.kernels:
                 if kernel.refuses(*args) is None:

@@ -1,8 +1,8 @@
 """Handwritten digits, 8x8 pixels of 17 levels (scikit-learn's copy of the UCI set), 1,797 images.
 
 `image` classifies the picture, `pixels` the row of 64 pixel tokens, `draw` predicts each pixel from those
-before it, measured in bits per pixel. `cell` 2 or 4 averages squares of pixels into one for `pixels`. Every fifth image
-is for the test.
+before it, measured in bits per pixel. `cell` 2 or 4 averages squares of pixels into one for `pixels`, which `order` may
+permute, alike in all images, and of which a test may withhold the end. Every fifth image is for the test.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cache
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ...core.errors import require
@@ -24,6 +24,14 @@ class Digits(Task):
     class Config(Options):
         form: str = Field("image", pattern="^(image|pixels|draw)$")
         cell: Literal[1, 2, 4] = Field(1, description="pixels of each side of a square that becomes one")
+        order: Literal["rows", "permuted"] = "rows"
+        withheld: float = Field(0, ge=0, lt=1, description="share of the sequence that is left out in the test")
+
+        @model_validator(mode="after")
+        def _of_a_sequence(self):
+            if self.form != "pixels" and (self.order != "rows" or self.withheld):
+                raise ValueError(f"form {self.form} takes neither order nor withheld; they are of pixels")
+            return self
 
     tests = 384
 
@@ -44,7 +52,10 @@ class Digits(Task):
         return self._take(rng, size, False)
 
     def test(self, rng, size):
-        return self._take(rng, size, True)
+        batch = self._take(rng, size, True)
+        if self.config.withheld:
+            batch = batch._replace(x=batch.x[:, : round(batch.x.shape[1] * (1 - self.config.withheld))])
+        return batch
 
     def score(self, out, target):
         return bits(out, target) if self.config.form == "draw" else super().score(out, target)
@@ -62,7 +73,8 @@ class Digits(Task):
         if self.config.form == "pixels":
             cell = self.config.cell
             squares = pixels.view(size, 8 // cell, cell, 8 // cell, cell).float().mean((2, 4))
-            return Batch(squares.round().long().flatten(1), y=labels)
+            line = squares.round().long().flatten(1)
+            return Batch(line if self.config.order == "rows" else line[:, permutation(line.shape[1])], y=labels)
         start = torch.full((size, 1), LEVELS)
         return Batch(torch.cat([start, pixels[:, :-1]], 1), y=pixels)
 
@@ -73,6 +85,11 @@ def side(test: bool) -> tuple[Tensor, Tensor]:
     held = torch.arange(len(labels)) % 5 == 0
     pool = (held if test else ~held).nonzero()[:, 0]
     return pixels[pool], labels[pool]
+
+
+def permutation(length: int) -> Tensor:
+    """The one order in which permuted pixels come."""
+    return torch.randperm(length, generator=torch.Generator().manual_seed(0))
 
 
 @cache
