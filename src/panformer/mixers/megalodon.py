@@ -111,7 +111,7 @@ class Megalodon(Mixer):
         if self.theta is None:
             weight = F.pad(weight, (0, 1))
         else:
-            number = torch.arange(1, alpha.shape[1] + 1, device=x.device)
+            number = torch.arange(1, alpha.shape[1] + 1, device=x.device, dtype=wide)
             turn = 2 * math.pi / alpha.shape[1] * number * self.theta.to(wide).sigmoid()[:, None]
             (a, b), cos, sin = weight.unbind(-1), turn.cos(), turn.sin()
             weight = torch.stack((a * cos - b * sin, a * sin + b * cos), -1)  # the new token is turned, too
