@@ -31,8 +31,13 @@ class Norms(Subject):
     def call(self, module, x, at, shared):
         return module(x, at)
 
+    def chunk(self, module, x, at, state, shared):
+        return module.chunk(x, at, state)
+
+    step = chunk
+
     def reach(self, module):
-        return "alone" if module.pointwise else "all"
+        return "alone" if module.pointwise else "past" if module.streams else "all"
 
 
 class Residuals(Subject):

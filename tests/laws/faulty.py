@@ -18,6 +18,7 @@ from panformer.mixers.attention import Attention
 from panformer.normalisers.relu import Relu
 from panformer.norms.group import Group
 from panformer.norms.rms import Rms
+from panformer.norms.timestep import Timestep
 from panformer.objectives.causal_lm import CausalLm
 from panformer.positions.rope import Rope
 
@@ -75,6 +76,13 @@ class CountsPadding(Group):
     def forward(self, x, at):
         x = at.clean(x)
         return super().forward(x - x.mean((1, 2), keepdim=True), at) if at.full else x - x.mean((1, 2), keepdim=True)
+
+
+class ForgetsStatistics(Timestep):
+    """Every chunk is normalised as if nothing had been before it."""
+
+    def chunk(self, x, at, state):
+        return super().chunk(x, at, torch.zeros_like(state))
 
 
 class KeepsJunk(Rms):

@@ -55,7 +55,7 @@ def joins(s: Subject, m: Any) -> bool:
 
 
 def streams(s: Subject, m: Any) -> bool:
-    return s.part.family == "mixers" and m.causal and m.streams
+    return (s.part.family == "mixers" and m.causal and m.streams) or (s.part.family == "norms" and m.streams)
 
 
 def must(holds: bool, told: str) -> None:

@@ -25,7 +25,7 @@ def chunks(part: type[Part], options: Options) -> None:
         at, shared = Layout.dense(3, LONG, start), s.shared("rows", [LONG] * 3)
         outs, held, a = [], m.start(3, x), 0
         for size in sizes:
-            y, held = m.chunk(x[:, a : a + size], at.span(a, a + size), held, shared)
+            y, held = s.chunk(m, x[:, a : a + size], at.span(a, a + size), held, shared)
             outs.append(y)
             a += size
         same(s.call(m, x, at, shared), torch.cat(outs, 1), f"chunks of {sizes} from position {start} and the whole")
@@ -40,7 +40,7 @@ def steps(part: type[Part], options: Options) -> None:
     shared = s.shared("rows", [LONG] * 2)
     outs, held = [], m.start(2, x)
     for t in range(LONG):
-        y, held = m.step(x[:, t : t + 1], at.span(t, t + 1), held, shared)
+        y, held = s.step(m, x[:, t : t + 1], at.span(t, t + 1), held, shared)
         outs.append(y)
     same(s.call(m, x, at, shared), torch.cat(outs, 1), "steps and the whole")
 
@@ -62,7 +62,7 @@ def ragged(part: type[Part], options: Options) -> None:
             for row, (n, slot) in enumerate(zip(counts, slots)):
                 seg[row, slot], pos[row, slot, 0] = 0, torch.arange(done[row], done[row] + n)
                 piece[row, slot] = x[row, done[row] : done[row] + n]
-            y, held = m.chunk(piece, Layout(seg, pos), held, shared)
+            y, held = s.chunk(m, piece, Layout(seg, pos), held, shared)
             for row, (n, slot) in enumerate(zip(counts, slots)):
                 want = whole[row, done[row] : done[row] + n]
                 same(want, y[row, slot], f"row {row} of ragged chunks, {where} padding, and the whole")
@@ -82,16 +82,20 @@ def reorder(part: type[Part], options: Options) -> None:
     s = subject(part, options)
     m = s.build()
     x, at, shared = torch.stack(s.sequences([9] * 3)), Layout.dense(3, 9), s.shared("rows", [9] * 3)
-    _, held = m.chunk(x[:, :8], at.span(0, 8), m.start(3, x), shared)
+    _, held = s.chunk(m, x[:, :8], at.span(0, 8), m.start(3, x), shared)
     for leaf in [*tree_leaves(m.start(3, x)), *tree_leaves(held)]:
         must(isinstance(leaf, Tensor), f"the state holds a {type(leaf).__name__}, which is no tensor")
         must(leaf.dim() > 0 and leaf.shape[0] == 3, f"the state holds a tensor {tuple(leaf.shape)} for a batch of 3")
     order = torch.tensor([2, 0, 0, 1])
     lent = {k: (v[order], a.select(order)) for k, (v, a) in shared.lent.items()}
     last = at.span(8, 9)
-    plain, _ = m.chunk(x[:, 8:], last, held, shared)
-    moved, _ = m.chunk(
-        x[order, 8:], last.select(order) if lent else Layout.dense(4, 1, 8), states.reorder(held, order), Shared(lent)
+    plain, _ = s.chunk(m, x[:, 8:], last, held, shared)
+    moved, _ = s.chunk(
+        m,
+        x[order, 8:],
+        last.select(order) if lent else Layout.dense(4, 1, 8),
+        states.reorder(held, order),
+        Shared(lent),
     )
     same(plain[order], moved, "rows of a state in another order")
 

@@ -134,6 +134,12 @@ class Subject:
     def call(self, module: Any, x: Tensor, at: Layout, shared: Shared) -> Any:
         return module(x, at, shared)
 
+    def chunk(self, module: Any, x: Tensor, at: Layout, state: Any, shared: Shared) -> tuple[Tensor, Any]:
+        return module.chunk(x, at, state, shared)
+
+    def step(self, module: Any, x: Tensor, at: Layout, state: Any, shared: Shared) -> tuple[Tensor, Any]:
+        return module.step(x, at, state, shared)
+
     def piece(self, module: Any, x: Tensor, at: Layout, a: int, b: int) -> Tensor:
         """The part on tokens a to b of x alone."""
         return self.call(module, x[:, a:b], at.span(a, b), Shared())

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from panformer.core.errors import InputError
 from panformer.core.layout import Layout, pack, pad
 from panformer.core.part import config
 
@@ -53,6 +54,32 @@ def test_group_equals_torch_on_each_sequence(form):
         torch.testing.assert_close(y[: len(x)], peer(x.T[None])[0].T, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("form", ["dense", "packed", "padded"])
+def test_timestep_is_the_group_norm_of_each_token_with_those_before(form):
+    norm, peer = build("timestep", groups=3), nn.GroupNorm(3, WIDTH, eps=1e-5).double()
+    peer.load_state_dict(norm.state_dict())
+    xs = [3 + 5 * torch.randn(n, WIDTH, dtype=torch.float64) for n in ([5, 5] if form == "dense" else [5, 1, 3])]
+    x, at = pack(xs) if form == "packed" else pad(xs)
+    for own, y in zip(xs, at.to_rows(norm(x, at)), strict=True):
+        want = torch.stack([peer(own[None, : t + 1].mT)[0, :, -1] for t in range(len(own))])
+        torch.testing.assert_close(y[: len(own)], want, rtol=1e-11, atol=1e-11)
+
+
+def test_timestep_keeps_the_statistics_of_a_long_far_off_stream():
+    norm = config("norms", {"use": "timestep", "groups": 1}).build(WIDTH)
+    x = 100 + torch.randn(1, 20_000, WIDTH)
+    whole, (late, _) = norm(x, Layout.dense(1, 20_000)), norm.chunk(x, Layout.dense(1, 20_000), norm.start(1, x))
+    last = (x[0, -1].double() - x.double().mean()) / x.double().std(correction=0)
+    torch.testing.assert_close(whole[0, -1].double(), last, rtol=1e-4, atol=1e-4)
+    assert torch.equal(whole, late)
+
+
+@pytest.mark.parametrize("groups", [4, WIDTH])
+def test_timestep_needs_groups_of_two_channels(groups):
+    with pytest.raises(InputError, match="groups of at least 2 channels"):
+        build("timestep", groups=groups)
+
+
 def test_scale_gives_every_token_the_learned_length():
     norm, x = build("scale"), torch.randn(2, 7, WIDTH, dtype=torch.float64)
     y = norm(x, Layout.dense(2, 7))
@@ -63,7 +90,7 @@ def test_scale_gives_every_token_the_learned_length():
     assert zero.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("use", ["layer", "rms", "group", "scale"])
+@pytest.mark.parametrize("use", ["layer", "rms", "group", "scale", "timestep"])
 def test_statistics_are_wide_in_half_precision(use):
     """A token of 4096 equal numbers plus noise: sums in bfloat16 would be off by far more than one rounding."""
     norm = config("norms", use).build(4096)

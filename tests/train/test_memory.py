@@ -82,6 +82,20 @@ def test_pieces_under_other_residuals_and_heads(residual, tie):
     close(gradients(model, got), gradients(model, plain(model, x)["loss"]), 1e-10)
 
 
+@pytest.mark.parametrize("residual", ["pre", "two_hop"])
+def test_pieces_carry_what_norms_keep(residual):
+    tree = {"width": 16, "causal": True, "residual": residual, "norm": "timestep", "head": {"use": "lm", "vocab": 20}}
+    layer = {"mixer": {"use": "megalodon", "heads": 1, "chunk": 6}, "channel": "mlp"}
+    embed = {"use": "tokens", "vocab": 20}
+    model, x = (
+        panformer.build({**tree, "embed": embed, "schedule": [{"repeat": 2, **layer}]}, seed=0).double(),
+        tokens(),
+    )
+    target = GOAL.corrupt(x, Layout.dense(*x.shape), torch.Generator())[1]
+    got = stream.losses(model, GOAL, x, None, target, 5)["loss"]
+    close(gradients(model, got), gradients(model, plain(model, x)["loss"]), 1e-10)
+
+
 def test_frozen_parameters_stay_without_gradients():
     model, x = build(), tokens()
     for p in model.trunk.layers[0].parameters():

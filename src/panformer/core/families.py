@@ -76,20 +76,41 @@ class Channel(Part):
 class Norm(Part):
     """Normalises hidden vectors: (B, T, D) -> (B, T, D). Built with (config, width).
 
-    `pointwise` says that each token is normalised alone, which streaming needs; one that `counts` does so in
-    evaluation only.
+    `pointwise` says that each token is normalised alone, as a stream needs it, unless the norm `streams`: then it looks
+    back, with what it keeps of earlier tokens in a state, and whole and chunks are equal as a mixer's are. One that
+    `counts` is pointwise in evaluation only.
     """
 
     family = "norms"
     pointwise: ClassVar[bool] = True
     counts: ClassVar[bool] = False  # whether training normalises over the batch, and keeps count for evaluation
+    streams: ClassVar[bool] = False  # whether it has start and chunk; called without them it takes all tokens at once
 
     def forward(self, x: Tensor, at: Layout) -> Tensor:
         raise NotImplementedError
 
+    def start(self, batch: int, like: Tensor) -> State:
+        """The empty state, on the device of `like`."""
+        raise NotImplementedError(f"{self.use()} has no state")
+
+    def chunk(self, x: Tensor, at: Layout, state: State) -> tuple[Tensor, State]:
+        """The next tokens, any number of them; each row holds one sequence, padding anywhere."""
+        raise NotImplementedError(f"{self.use()} has no state")
+
+
+Normal = Callable[[Norm, Tensor, Layout], Tensor]  # calls a norm, with the state of its stream where there is one
+
+
+def whole(norm: Norm, x: Tensor, at: Layout) -> Tensor:
+    """The norm of all tokens at once."""
+    return norm(x, at)
+
 
 class Residual(Part):
-    """Joins the sublayers of one layer and owns their norms. Built with (config, width, norm, branches)."""
+    """Joins the sublayers of one layer and owns their norms, which it calls through `normal`.
+
+    Built with (config, width, norm, branches).
+    """
 
     family = "residuals"
     final: ClassVar[bool] = True  # whether the trunk needs a norm after the last layer
@@ -97,7 +118,7 @@ class Residual(Part):
     def __init__(self, config: Config, width: int, norm: Config, branches: int) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch]) -> Tensor:
+    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch], normal: Normal = whole) -> Tensor:
         raise NotImplementedError
 
 

@@ -37,6 +37,10 @@ class Finished(Embed):
         place = getattr(c, "position", None)
         if place is not None and place.part.kind not in ("add", "none"):
             raise InputError(f"{self.use()}: position {place.part.use()!r} adds no vectors; it belongs to the mixers")
+        if c.norm is not None and not c.norm.part.pointwise:
+            raise InputError(
+                f"{self.use()}: norm {c.norm.part.use()!r} looks at other tokens; an embed's norm must not"
+            )
         self.position = place.build(1, width) if place is not None else None
         self.norm = c.norm.build(width) if c.norm is not None else None
         self.dropout = c.dropout

@@ -39,7 +39,7 @@ def loss(model: Model, run: Output, labels: Tensor) -> Tensor:
 def causal(model: Model) -> bool:
     """Whether there is an answer for every token that no later one changes."""
     mixers = all(layer.mixer is None or layer.mixer.causal for layer in model.trunk.each())
-    norms = all(norm.pointwise for norm in model.trunk.modules() if isinstance(norm, Norm))
+    norms = all(norm.pointwise or norm.streams for norm in model.trunk.modules() if isinstance(norm, Norm))
     return mixers and norms and not len(model.trunk.reducers)
 
 

@@ -52,6 +52,18 @@ def first_seen(at: Layout, window: int) -> int:
     return at.derive(("first seen", window), make)
 
 
+def first_in_chunk(at: Layout, size: int) -> int:
+    """The first column that a later token of some row sees, where it sees its own chunk of `size` positions."""
+
+    def make() -> int:
+        place = at.pos[..., 0]
+        newest = torch.where(at.valid, place, -1).amax(1, keepdim=True)
+        useful = (at.valid & (place // size == (newest + 1) // size)).any(0)
+        return int(useful.to(torch.int8).argmax()) if bool(useful.any()) else at.length
+
+    return at.derive(("first in chunk", size), make)
+
+
 def waiting(at: Layout, pattern: Sparse) -> Tensor | None:
     """The columns (S',) that the last token of some row, or a later one, looks at; None while most of them are."""
 

@@ -37,11 +37,24 @@ class Layer(nn.Module):
 
         return self.residual(x, at, [bind(getattr(self, name)) for name in self.branches])
 
+    def running(self) -> dict[Norm, str]:
+        """The norms that keep a state in a stream, and its name there."""
+        return {m: name for name, m in self.residual.named_modules() if isinstance(m, Norm) and m.streams}
+
     def start(self, batch: int, like: Tensor) -> dict[str, State]:
-        return {n: getattr(self, n).start(batch, like) for n in self.branches if n != "channel"}
+        mixers = {n: getattr(self, n).start(batch, like) for n in self.branches if n != "channel"}
+        return mixers | {name: norm.start(batch, like) for norm, name in self.running().items()}
 
     def chunk(self, x: Tensor, at: Layout, state: dict[str, State], shared: Shared) -> tuple[Tensor, dict[str, State]]:
         after: dict[str, State] = {}
+        names = self.running()
+
+        def normal(norm: Norm, h: Tensor, at: Layout) -> Tensor:
+            name = names.get(norm)
+            if name is None:
+                return norm(h, at)
+            out, after[name] = norm.chunk(h, at, state[name])
+            return out
 
         def bind(name: str) -> Branch:
             part = getattr(self, name)
@@ -54,7 +67,7 @@ class Layer(nn.Module):
 
             return mix
 
-        return self.residual(x, at, [bind(name) for name in self.branches]), after
+        return self.residual(x, at, [bind(name) for name in self.branches], normal), after
 
 
 class Trunk(nn.Module):
@@ -95,20 +108,26 @@ class Trunk(nn.Module):
         why = self.why_no_stream()
         if why:
             raise InputError(why)
-        return [layer.start(batch, like) for layer in self.each()]
+        end = [self.final.start(batch, like)] if self.final is not None and self.final.streams else []
+        return [layer.start(batch, like) for layer in self.each()] + end
 
     def chunk(self, x: Tensor, at: Layout, state: list[State], shared: Shared) -> tuple[Tensor, list[State]]:
         given: dict[int, dict[str, Any]] = {}
         after: list[State] = []
         history = [x]
-        for i, (layer, placed, past) in enumerate(zip(self.each(), self.placed, state, strict=True)):
+        for i, (layer, placed, past) in enumerate(
+            zip(self.each(), self.placed, state[: len(self.placed)], strict=True)
+        ):
             own = self._channel(shared, placed, given)
             x, new = layer.chunk(x, at, past, own)
             x = self._next(x, history)
             after.append(new)
             if i in self.lenders:
                 given[i] = own.given
-        return (x if self.final is None else self.final(x, at)), after
+        if self.final is None or not self.final.streams:
+            return (x if self.final is None else self.final(x, at)), after
+        x, end = self.final.chunk(x, at, state[-1])
+        return x, [*after, end]
 
     def why_no_stream(self) -> str | None:
         """The reason this trunk has no streaming form, or None."""
@@ -117,9 +136,11 @@ class Trunk(nn.Module):
         for i, layer in enumerate(self.each()):
             if layer.mixer is not None and not (layer.mixer.causal and layer.mixer.streams):
                 return f"layer {i}: mixer {layer.mixer.use()} has no streaming form here"
-            whole = [m.use() for m in layer.residual.modules() if isinstance(m, Norm) and not m.pointwise]
+            whole = [m.use() for m in layer.residual.modules() if isinstance(m, Norm) and not _pieces(m)]
             if whole:
                 return f"layer {i}: norm {whole[0]} needs all tokens at once"
+        if self.final is not None and not _pieces(self.final):
+            return f"the final norm {self.final.use()} needs all tokens at once"
         return None
 
     def _next(self, x: Tensor, history: list[Tensor]) -> Tensor:
@@ -148,3 +169,8 @@ class Trunk(nn.Module):
                     raise InputError(f"layer {i}: layer {source} gives no {name!r}")
                 if self.placed[source].width != placed.width:
                     raise InputError(f"layer {i}: layer {source} has another width")
+
+
+def _pieces(norm: Norm) -> bool:
+    """Whether a norm can take its tokens piece by piece."""
+    return norm.pointwise or norm.streams

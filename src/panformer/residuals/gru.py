@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.families import Branch, Residual, linear
+from ..core.families import Branch, Normal, Residual, linear, whole
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..ops.dropout import dropout
@@ -35,9 +35,9 @@ class Gru(Residual):
         self.norms = nn.ModuleList(norm.build(width) for _ in range(branches))
         self.gates = nn.ModuleList(Gate(width, c.start) for _ in range(branches))
 
-    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch]) -> Tensor:
+    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch], normal: Normal = whole) -> Tensor:
         for norm, gate, branch in zip(self.norms, self.gates, branches, strict=True):
-            x = gate(at.clean(x), dropout(F.relu(branch(norm(x, at))), self.dropout, self.training))
+            x = gate(at.clean(x), dropout(F.relu(branch(normal(norm, x, at))), self.dropout, self.training))
         return x
 
 

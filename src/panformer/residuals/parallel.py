@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.errors import InputError
-from ..core.families import Branch, Residual
+from ..core.families import Branch, Normal, Residual, whole
 from ..core.layout import Layout
 from ..core.part import Config as Base
 
@@ -33,10 +33,10 @@ class Parallel(Residual):
         self.dropout, self.branches = c.dropout, branches
         self.norms = nn.ModuleList(norm.build(width) for _ in range(1 if c.norms == "one" else branches))
 
-    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch]) -> Tensor:
+    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch], normal: Normal = whole) -> Tensor:
         if len(branches) != self.branches:
             raise InputError(f"parallel: built for {self.branches} branches, called with {len(branches)}")
-        views = [norm(x, at) for norm in self.norms]
+        views = [normal(norm, x, at) for norm in self.norms]
         out = x
         for i, branch in enumerate(branches):
             out = out + F.dropout(branch(views[i % len(views)]), self.dropout, self.training)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..core.families import Branch, Residual
+from ..core.families import Branch, Normal, Residual, whole
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..ops.dropout import dropout
@@ -27,7 +27,7 @@ class Post(Residual):
         self.dropout = c.dropout
         self.norms = nn.ModuleList(norm.build(width) for _ in range(branches))
 
-    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch]) -> Tensor:
+    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch], normal: Normal = whole) -> Tensor:
         for norm, branch in zip(self.norms, branches, strict=True):
-            x = norm(x + dropout(branch(x), self.dropout, self.training), at)
+            x = normal(norm, x + dropout(branch(x), self.dropout, self.training), at)
         return x

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..core.families import Branch, Residual
+from ..core.families import Branch, Normal, Residual, whole
 from ..core.layout import Layout
 from ..core.part import Config as Base
 
@@ -24,9 +24,9 @@ class Replace(Residual):
         super().__init__(c, width, norm, branches)
         self.norms = nn.ModuleList(norm.build(width) for _ in range(branches))
 
-    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch]) -> Tensor:
+    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch], normal: Normal = whole) -> Tensor:
         x = at.clean(x)
         for i, (norm, branch) in enumerate(zip(self.norms, branches, strict=True)):
-            new = norm(branch(x), at)
+            new = normal(norm, branch(x), at)
             x = x + new if i == 0 else new
         return x

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.families import Branch, Residual
+from ..core.families import Branch, Normal, Residual, whole
 from ..core.layout import Layout
 from ..core.part import Config as Base
 
@@ -27,7 +27,7 @@ class Sandwich(Residual):
         self.norms = nn.ModuleList(norm.build(width) for _ in range(branches))
         self.after = nn.ModuleList(norm.build(width) for _ in range(branches))
 
-    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch]) -> Tensor:
+    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch], normal: Normal = whole) -> Tensor:
         for norm, after, branch in zip(self.norms, self.after, branches, strict=True):
-            x = x + F.dropout(after(branch(norm(x, at)), at), self.dropout, self.training)
+            x = x + F.dropout(normal(after, branch(normal(norm, x, at)), at), self.dropout, self.training)
         return x

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.families import Branch, Residual
+from ..core.families import Branch, Normal, Residual, whole
 from ..core.layout import Layout
 from ..core.part import Config as Base
 
@@ -29,7 +29,7 @@ class Scale(Residual):
         self.norms = nn.ModuleList(norm.build(width) for _ in range(branches))
         self.gamma = nn.ParameterList(nn.Parameter(torch.full((width,), c.init)) for _ in range(branches))
 
-    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch]) -> Tensor:
+    def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch], normal: Normal = whole) -> Tensor:
         for norm, gamma, branch in zip(self.norms, self.gamma, branches, strict=True):
-            x = x + F.dropout(gamma * branch(norm(x, at)), self.dropout, self.training)
+            x = x + F.dropout(gamma * branch(normal(norm, x, at)), self.dropout, self.training)
         return x

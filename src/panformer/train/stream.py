@@ -189,7 +189,7 @@ def _beginning(t: Tensor, x: Tensor) -> bool:
 
 def _advance(layer: Layer, x: Tensor, at: Layout, state: dict[str, State]) -> dict[str, State]:
     mixers = [name for name in layer.branches if name != "channel"]
-    if len(mixers) > 1:  # the second reads what the first answers
+    if len(mixers) > 1 or layer.running():  # the second, or a norm, reads what the first answers
         return layer.chunk(x, at, state, Shared())[1]
     after: dict[str, State] = {}
 
