@@ -59,6 +59,8 @@ def test_training_and_test_differ(use):
         ({"use": "copy", "hihg": 3}, "did you mean 'high'?"),
         ({"use": "copy", "low": 9, "high": 3}, "low is above high"),
         ({"use": "selective_copy", "symbols": 9, "length": 3}, "more symbols"),
+        ({"use": "addition", "low": 9, "high": 3}, "low is above high"),
+        ({"use": "addition", "high": 5, "test": 20, "hints": 20}, "more than the digits"),
         ({"use": "text", "form": "both"}, "task text.form"),
         ({}, "unknown task"),
     ],
@@ -95,6 +97,39 @@ def test_copy_scores_symbols_or_whole_strings():
         y = torch.tensor([[SKIP, 1, 2, 3], [SKIP, 4, 0, 2]])
         out = torch.nn.functional.one_hot(torch.tensor([[0, 1, 2, 3], [0, 4, 0, 1]]), 7).float()
         assert t.score(out, y) == want
+
+
+@pytest.mark.parametrize("first", ["high", "low"])
+@pytest.mark.parametrize("hints", [0, 12])
+def test_addition_asks_for_the_sum(first, hints):
+    t = task("addition", low=2, high=7, first=first, hints=hints)
+    batch, each, begins = t.batch(rng(), 64), 2 if hints else 1, set()
+    assert set(((batch.lengths - 1) // each // 3).tolist()) == set(range(2, 8))
+    for x, y, n in zip(batch.x.tolist(), batch.y.tolist(), batch.lengths.tolist(), strict=True):
+        asked = [token for token in y if token != SKIP]
+        told = [*x[:n], asked[-1]]
+        assert told[-len(asked) :] == asked and y.index(asked[0]) == n - len(asked), "what comes next is asked"
+        plus, equals = told.index(10), told.index(11)
+        parts = [told[:plus], told[plus + 1 : equals], told[equals + 1 :]]
+        if hints:
+            rising = [p[0::2] if first == "low" else p[0::2][::-1] for p in parts]
+            assert all(p == list(range(p[0], p[0] + len(p))) and min(p) >= 12 and max(p) < 24 for p in rising)
+            assert rising[0] == rising[1] == rising[2][:-1], "digits of one place have one marker"
+            begins.add(rising[0][0])
+            parts = [p[1::2] for p in parts]
+        a, b, c = (int("".join(map(str, p if first == "high" else p[::-1]))) for p in parts)
+        assert a + b == c and len(parts[2]) == len(parts[0]) + 1
+    assert len(begins) > 3 or not hints, "markers begin anywhere"
+
+
+@pytest.mark.parametrize("use", [use for use in ALL if "test" in registry.task({"use": use}).Config.model_fields])
+def test_what_only_the_test_reads_does_not_change_training(use):
+    short = task(use)
+    size = {"text": 256, "selective_copy": 64}.get(use, 12)
+    far = task(use, test=size)
+    assert short.training() == far.training() and short.dump() != far.dump()
+    assert torch.equal(short.batch(rng(), 8).x, far.batch(rng(), 8).x)
+    assert short.test(rng(), 8).x.shape != far.test(rng(), 8).x.shape
 
 
 def test_induction_asks_what_followed_the_marker():
