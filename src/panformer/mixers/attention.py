@@ -13,7 +13,7 @@ from ..core.grow import grown, tail
 from ..core.layout import Layout, exporting
 from ..core.part import Config as Base
 from ..core.part import Slot
-from ..core.score import Causal, Mask, Prefix, Same, Score, Window
+from ..core.score import Causal, Given, Mask, Prefix, Same, Score, Window
 from ..core.shared import Shared
 from ..core.sparse import Sparse
 from ..ops.attend import attend, merge_heads, split_heads
@@ -28,6 +28,7 @@ class KeyValues(NamedTuple):
     k: Tensor  # (B, G, S, E)
     v: Tensor  # (B, G, S, E)
     at: Layout
+    marks: Tensor | None = None  # (B, H, S, ...), what the position has read off every token
 
 
 class Attention(Mixer):
@@ -45,7 +46,7 @@ class Attention(Mixer):
     """
 
     paper = "Vaswani et al. 2017, Attention is all you need"
-    positions = frozenset({"rotate", "bias"})
+    positions = frozenset({"rotate", "bias", "context"})
     gives = takes = ("kv",)
     examples = (
         {"heads": 2},
@@ -56,6 +57,7 @@ class Attention(Mixer):
         {"heads": 2, "causal": True, "prefix": 3, "bias": True},
         {"heads": 2, "causal": True, "position": "rope"},
         {"heads": 2, "causal": True, "window": 4, "position": "alibi"},
+        {"heads": 4, "kv_heads": 2, "causal": True, "window": 5, "position": "cable"},
         {"heads": 4, "kv_heads": 2, "qk_norm": "rms", "out_norm": "rms", "causal": True, "position": "rope"},
         {"heads": 2, "cap": 0.5, "causal": True, "window": 5},
         {"heads": 2, "causal": True, "window": 5, "normaliser": "relu"},
@@ -107,6 +109,11 @@ class Attention(Mixer):
                 raise InputError("attention: a pattern says what is seen; window and prefix do not go with it")
             self.mask = self.mask + self.pattern.score
             self.growth = "n^2" if c.normaliser else self.pattern.growth  # only softmax has a sparse form
+        self.reads = c.position is not None and c.position.part.kind == "context"
+        if self.reads and c.position is not None:
+            if self.pattern is not None:
+                raise InputError(f"attention: {c.position.part.use()!r} counts tokens that a pattern forgets")
+            self.growth = "n^2"  # its values stand for all pairs at once
         self.q = linear(width, c.heads * size, c.bias)
         self.k: nn.Module | None = linear(width, groups * size, c.bias if c.k_bias is None else c.k_bias)
         self.v: nn.Module | None = linear(width, groups * size, c.bias)
@@ -115,7 +122,8 @@ class Attention(Mixer):
         self.out_norm = _norm(c.out_norm, c.heads * size)
         self.normaliser: Normaliser | None = c.normaliser.build(c.heads) if c.normaliser else None
         self.gate = linear(width, c.heads * (1 if c.gate == "head" else size), True) if c.gate else None
-        self.position = c.position.build(c.heads, size) if c.position else None
+        self.position = c.position.build(c.heads, size, *(width,) * self.reads) if c.position else None
+        self.width = width
 
     def borrow(self, name: str) -> None:
         """Read keys and values that an earlier layer lends instead of computing them."""
@@ -130,7 +138,8 @@ class Attention(Mixer):
         if self.k is None:
             return ()
         empty = like.new_zeros(batch, self.groups, 0, self.size)
-        return empty, empty, *nothing(batch, like)
+        marks = self._marks(like.new_zeros(batch, 0, self.width), Layout.dense(batch, 0, device=like.device))
+        return empty, empty, *_some(marks), *nothing(batch, like)
 
     def chunk(self, x, at, state, shared=None):
         x = at.clean(x)
@@ -147,14 +156,19 @@ class Attention(Mixer):
 
     def _append(self, new: KeyValues, at: Layout, state: tuple[Tensor, ...]) -> tuple[KeyValues, tuple[Tensor, ...]]:
         """(keys and values so far, the state that later tokens need of them)."""
-        k, v, seg, pos = state
-        kv = KeyValues(grown(k, new.k, 2), grown(v, new.v, 2), joined((seg, pos), at))
+        k, v, *marks, seg, pos = state
+        kv = KeyValues(
+            grown(k, new.k, 2),
+            grown(v, new.v, 2),
+            joined((seg, pos), at),
+            None if new.marks is None else grown(marks[0], new.marks, 2),
+        )
         kept = kv
         if self.window is not None and not exporting():
             kept = _trim(kv, self.window)
         elif self.pattern is not None and not exporting():
             kept = _waiting(kv, self.pattern.score)
-        return kept if at.length == 1 else kv, (kept.k, kept.v, *remembered(kept.at))
+        return kept if at.length == 1 else kv, (kept.k, kept.v, *_some(kept.marks), *remembered(kept.at))
 
     def _maps(self, x: Tensor, at: Layout) -> tuple[Tensor, KeyValues | None]:
         """(queries (B, H, T, E), new keys and values unless they are lent)."""
@@ -163,14 +177,13 @@ class Attention(Mixer):
         else:
             q, k, v = together(x, self.q, self.k, self.v)
             k = self._turn(_heads(k, self.groups, self.k_norm, at), at)
-            new = KeyValues(k, split_heads(v, self.groups), at)
+            new = KeyValues(k, split_heads(v, self.groups), at, self._marks(x, at))
         return self._turn(_heads(q, self.heads, self.q_norm, at), at), new
 
     def _mix(self, x: Tensor, q: Tensor, at: Layout, kv: KeyValues, shared: Shared | None) -> Tensor:
         if shared is not None:
             shared.give("kv", kv)
-        bias = self.position.bias() if self.position is not None else None
-        score = self.mask if bias is None else self.mask + bias
+        score = self._score(q, kv, at)
         dropout = self.dropout if self.training else 0.0
         if self.normaliser is None:
             y = attend(q, kv.k, kv.v, score, at, kv.at, self.scale, dropout, self.cap)
@@ -181,6 +194,16 @@ class Attention(Mixer):
         y = merge_heads(y)
         return self.o(y if self.out_norm is None else self.out_norm(y, at))
 
+    def _score(self, q: Tensor, kv: KeyValues, at: Layout) -> Score:
+        bias = self.position.bias() if self.position is not None else None
+        score = self.mask if bias is None else self.mask + bias
+        if self.position is None or not self.reads:
+            return score
+        return score + Given(self.position.context(q * self.scale, kv.k, kv.marks, at, kv.at))
+
+    def _marks(self, x: Tensor, at: Layout) -> Tensor | None:
+        return self.position.marks(x, at) if self.position is not None and self.reads else None
+
     def _turn(self, x: Tensor, at: Layout) -> Tensor:
         return x if self.position is None else self.position.rotate(x, at)
 
@@ -188,6 +211,10 @@ class Attention(Mixer):
         lent = shared.take("kv") if shared is not None else None
         assert lent is not None, "keys and values come from an earlier layer"
         return lent
+
+
+def _some(x: Tensor | None) -> tuple[Tensor, ...]:
+    return () if x is None else (x,)
 
 
 def _norm(c: Base | None, width: int) -> Norm | None:
@@ -217,9 +244,9 @@ def _trim(kv: KeyValues, window: int) -> KeyValues:
     first = first_seen(at, window)
     if not first:
         return kv
-    return KeyValues(
-        tail(kv.k, 2, first), tail(kv.v, 2, first), at.derive(("from", first), lambda: at.span(first, at.length))
-    )
+    kept = at.derive(("from", first), lambda: at.span(first, at.length))
+    marks = None if kv.marks is None else tail(kv.marks, 2, first)
+    return KeyValues(tail(kv.k, 2, first), tail(kv.v, 2, first), kept, marks)
 
 
 def _waiting(kv: KeyValues, pattern: Sparse) -> KeyValues:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ...core.layout import Layout
-from ...core.score import Score, split
+from ...core.score import Score, given, split
 from ..backend import Kernel
 from . import attend_blocks
 
@@ -37,6 +37,8 @@ def refuses(
         return "blocks depend on the data"
     if q_at.pos.shape[-1] != 1:
         return "blocks need one coordinate per token"
+    if given(score):
+        return "the score was made for the tokens as they stand"
     pairs = q.shape[2] * k.shape[2]
     if pairs < attend_blocks.MASKED:
         return f"{pairs} scores per head: one dense call is quicker under {attend_blocks.MASKED}"
