@@ -132,6 +132,14 @@ def test_what_only_the_test_reads_does_not_change_training(use):
     assert short.test(rng(), 8).x.shape != far.test(rng(), 8).x.shape
 
 
+def test_places_ask_where_and_for_what_is_twice_as_far():
+    which = task("places", length=6).batch(rng(), 5)
+    assert (which.x == which.x[:, :1]).all() and which.y.tolist() == [list(range(6))] * 5
+    even = task("places", form="even", length=7).batch(rng(), 5)
+    for x, y in zip(even.x.tolist(), even.y.tolist(), strict=True):
+        assert y == [x[1], x[3], x[5], *[SKIP] * 4]
+
+
 def test_induction_asks_what_followed_the_marker():
     batch = task("induction", vocab=9, length=12).batch(rng(), 32)
     for x, y in zip(batch.x.tolist(), batch.y.tolist(), strict=True):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from panformer.core.layout import Layout
 from panformer.core.part import Part, config, find, known
-from panformer.core.score import Causal, Given, Same
+from panformer.core.score import Causal, Given, Same, Sum
 from panformer.core.shared import Shared
 from panformer.ops.attend import attend, merge_heads, split_heads
 from panformer.ops.weigh import weigh
@@ -63,7 +63,7 @@ class Positions(Subject):
         return self._apply(module, x[:, a:b], at.span(a, b), x, at)
 
     def reach(self, module):
-        return None if module.kind in ("bias", "context") else "alone"
+        return None if module.kind in ("bias", "context", "factor") else "alone"
 
     def piecewise(self, module):
         return not self.lattice and module.kind != "context"
@@ -77,6 +77,8 @@ class Positions(Subject):
             tokens = at.clean(x)
             q = tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             score = Given(module.context(q, q, module.marks(tokens, at), at, at))
+        if module.kind == "factor":
+            score = Sum(tuple(s for s in (score, module.factor()) if s is not None))
         if score is not None:
             same = (at.seg[:, None, :, None] == keys_at.seg[:, None, None, :]) & at.valid[:, None, :, None]
             weight = score.value(at, keys_at).to(x.dtype).clamp(min=-8).masked_fill(~same, 0)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .layout import Layout
 from .part import Config, Part
-from .score import Score
+from .position import Position as Position
 from .shared import Shared
 from .sparse import Sparse
 from .state import State
@@ -28,7 +28,7 @@ class Mixer(Part):
     causal: bool = False  # whether this instance looks only back
     streams: ClassVar[bool] = True  # whether causal instances have start/chunk/step
     lattice: ClassVar[bool] = False  # whether it needs Layout.grid
-    positions: ClassVar[frozenset[str]] = frozenset()  # kinds of Position it can use: rotate, bias, context
+    positions: ClassVar[frozenset[str]] = frozenset()  # kinds of Position it can use: rotate, bias, ...
     gives: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()  # names without which it cannot run (encoder memory)
@@ -95,44 +95,6 @@ class Residual(Part):
 
     def forward(self, x: Tensor, at: Layout, branches: Sequence[Branch]) -> Tensor:
         raise NotImplementedError
-
-
-class Position(Part):
-    """Says where tokens sit. Built with (config, heads, size): size is the head width, or the model width
-    with one head for added vectors; one of kind "context" also with the width of what its layer reads.
-
-    `kind` names the hook a part fills: "add" (vectors at the input), "rotate" (queries and keys),
-    "bias" (a score term), "context" (a score term that depends on the tokens themselves) or "none".
-    """
-
-    family = "positions"
-    kind: ClassVar[str]
-    common: ClassVar[bool] = True  # whether layers that inherit it from the model learn one together
-
-    def add(self, x: Tensor, at: Layout) -> Tensor:
-        """(B, T, D) with position vectors added."""
-        return x
-
-    def rotate(self, x: Tensor, at: Layout) -> Tensor:
-        """Queries or keys (B, H, T, size), turned by their position."""
-        return x
-
-    def bias(self) -> Score | None:
-        """An additive score term, with its parameters as they are now."""
-        return None
-
-    def marks(self, x: Tensor, at: Layout) -> Tensor | None:
-        """(B, H, T, ...) what `context` needs to know of every token, kept beside its key; x (B, T, D), 0 at padding,
-        is what the layer reads."""
-        return None
-
-    def context(self, q: Tensor, k: Tensor, marks: Tensor | None, q_at: Layout, k_at: Layout) -> Tensor | None:
-        """(B, H, T, S) added to q k' (with its scale, and after its cap), of any value where a key is not visible.
-
-        q (B, H, T, E), scaled; k (B, G, S, E); marks of the keys. The queries are the last of the keys. Where q_at is
-        not k_at each row holds one sequence, with padding anywhere.
-        """
-        return None
 
 
 class Feature(Part):

@@ -18,7 +18,7 @@ from ..core.shared import Shared
 from ..core.sparse import Sparse
 from ..ops.attend import attend, merge_heads, split_heads
 from ..ops.maps import together
-from ..ops.weigh import weigh
+from ..ops.weigh import plain, weigh
 from ._past import first_seen, joined, nothing, remembered, waiting
 
 
@@ -46,7 +46,7 @@ class Attention(Mixer):
     """
 
     paper = "Vaswani et al. 2017, Attention is all you need"
-    positions = frozenset({"rotate", "bias", "context"})
+    positions = frozenset({"rotate", "bias", "context", "factor"})
     gives = takes = ("kv",)
     examples = (
         {"heads": 2},
@@ -58,6 +58,8 @@ class Attention(Mixer):
         {"heads": 2, "causal": True, "position": "rope"},
         {"heads": 2, "causal": True, "window": 4, "position": "alibi"},
         {"heads": 4, "kv_heads": 2, "causal": True, "window": 5, "position": "cable"},
+        {"heads": 2, "causal": True, "window": 5, "position": {"use": "urpe", "reach": 4, "inside": "rope"}},
+        {"heads": 2, "causal": True, "cap": 2.0, "position": {"use": "relative_vectors", "reach": 4}},
         {"heads": 4, "kv_heads": 2, "qk_norm": "rms", "out_norm": "rms", "causal": True, "position": "rope"},
         {"heads": 2, "cap": 0.5, "causal": True, "window": 5},
         {"heads": 2, "causal": True, "window": 5, "normaliser": "relu"},
@@ -108,7 +110,8 @@ class Attention(Mixer):
             if c.window or c.prefix:
                 raise InputError("attention: a pattern says what is seen; window and prefix do not go with it")
             self.mask = self.mask + self.pattern.score
-            self.growth = "n^2" if c.normaliser else self.pattern.growth  # only softmax has a sparse form
+            dense = c.normaliser is not None or (c.position is not None and c.position.part.kind == "factor")
+            self.growth = "n^2" if dense else self.pattern.growth  # only plain softmax has a sparse form
         self.reads = c.position is not None and c.position.part.kind == "context"
         if self.reads and c.position is not None:
             if self.pattern is not None:
@@ -185,10 +188,12 @@ class Attention(Mixer):
             shared.give("kv", kv)
         score = self._score(q, kv, at)
         dropout = self.dropout if self.training else 0.0
-        if self.normaliser is None:
+        factor = self.position.factor() if self.position is not None else None
+        if self.normaliser is None and factor is None:
             y = attend(q, kv.k, kv.v, score, at, kv.at, self.scale, dropout, self.cap)
         else:
-            y = weigh(q, kv.k, kv.v, score, at, kv.at, self.scale, self.normaliser, dropout, self.cap)
+            weights = plain if self.normaliser is None else self.normaliser
+            y = weigh(q, kv.k, kv.v, score, at, kv.at, self.scale, weights, dropout, self.cap, factor)
         if self.gate is not None:
             y = y * split_heads(self.gate(x).sigmoid(), self.heads)
         y = merge_heads(y)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ...core.layout import Layout
 from ...core.part import config
+from ...measure import cost
+from ...ops import backend
+from ...ops.relative_logits import relative_logits
 from ...positions.alibi import slopes
 
 Pair = tuple[Tensor, Tensor]
@@ -39,7 +43,50 @@ def equal_steps(seed: int, context: bool = False, heads: int = 4, length: int = 
     return part(x, Layout.dense(len(x), length)), _plain(part, x, -slope[:, None, None] * (place[:, None] - place))
 
 
-def _attention(seed: int, position: str, heads: int, length: int, width: int = 16) -> tuple[Any, Tensor]:
+def pairs(seed: int, away: int = 0, heads: int = 2, length: int = 13, reach: int = 5) -> Pair:
+    """Causal attention with a vector per distance, and with the products of every pair one by one.
+
+    With `away` the pairs take vectors of distances that much further, which must not be equal.
+    """
+    part, x = _attention(seed, {"use": "relative_vectors", "reach": reach}, heads, length)
+    q = part.q(x).unflatten(-1, (heads, -1)).transpose(1, 2) * part.scale
+    term = torch.zeros(len(x), heads, length, length, dtype=x.dtype)
+    for i in range(length):
+        for j in range(i + 1):
+            term[:, :, i, j] = (q[:, :, i] * part.position.table[:, min(i - j + away, reach)]).sum(-1)
+    return part(x, Layout.dense(len(x), length)), _plain(part, x, term)
+
+
+def skew(seed: int, two_sided: bool = False, moved: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+    """Relative logits and their gradients by the skew, and by a gathered vector for every pair.
+
+    `moved` gives the skew the vectors of one distance further, which must not be equal.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    at, sides = Layout.dense(2, 11), []
+    q, slope = (torch.randn(2, 3, 11, n, generator=rng, dtype=torch.float64) for n in (4, 11))
+    table = torch.randn(3, 13, 4, generator=rng, dtype=torch.float64)
+    for form in ("skew", "reference"):
+        given = [t.clone().requires_grad_() for t in (q, table)]
+        with backend.only(form):
+            turned = given[1].roll(1, 1) if moved and form == "skew" else given[1]
+            out = relative_logits(given[0], turned, at, at, two_sided)
+        sides.append([out, *torch.autograd.grad((out * slope).sum(), given)])
+    return sides[0], sides[1]
+
+
+def held(seed: int, form: Literal["skew", "reference"], length: int = 96, size: int = 32) -> float:
+    """Most numbers alive at once while relative logits are made, over the number of logits."""
+    rng, at = torch.Generator().manual_seed(seed), Layout.dense(1, length)
+    q, table = (torch.randn(*n, generator=rng) for n in ((1, 2, length, size), (2, length, size)))
+    with backend.only(form):
+        found = cost.trace(lambda q, table: relative_logits(q, table, at, at, False), q, table)
+    return found.peak / (q.element_size() * 2 * length * length)
+
+
+def _attention(
+    seed: int, position: str | Mapping[str, Any], heads: int, length: int, width: int = 16
+) -> tuple[Any, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tree = {"use": "attention", "heads": heads, "causal": True, "position": position}
