@@ -71,7 +71,7 @@ class Positions(Subject):
     def _apply(self, module: Any, x: Tensor, at: Layout, keys: Tensor, keys_at: Layout) -> Tensor:
         if module.kind == "add":
             return module.add(x, at)
-        h = module.rotate(x.unflatten(-1, (self.heads, -1)).transpose(1, 2), at)
+        h = module.value(module.rotate(x.unflatten(-1, (self.heads, -1)).transpose(1, 2), at), at)
         score = module.bias()
         if module.kind == "context":
             tokens = at.clean(x)

@@ -17,7 +17,7 @@ class Position(Part):
 
     `kind` names the hook a part fills: "add" (vectors at the input), "rotate" (queries and keys),
     "bias" (a score term), "context" (a score term that depends on the tokens themselves), "factor" (what multiplies the
-    weights after the softmax) or "none".
+    weights after the softmax), "group" (what moves queries, keys and values, and the answer back) or "none".
     """
 
     family = "positions"
@@ -30,6 +30,22 @@ class Position(Part):
 
     def rotate(self, x: Tensor, at: Layout) -> Tensor:
         """Queries or keys (B, H, T, size), turned by their position."""
+        return x
+
+    def query(self, x: Tensor, at: Layout) -> Tensor:
+        """Queries (B, H, T, size), moved by their position."""
+        return self.rotate(x, at)
+
+    def key(self, x: Tensor, at: Layout) -> Tensor:
+        """Keys (B, G, T, size), moved by their position."""
+        return self.rotate(x, at)
+
+    def value(self, x: Tensor, at: Layout) -> Tensor:
+        """Values (B, G, T, size), moved by their position."""
+        return x
+
+    def back(self, x: Tensor, at: Layout) -> Tensor:
+        """What queries found in moved values (B, H, T, size), brought back to the place of the query."""
         return x
 
     def bias(self) -> Score | None:

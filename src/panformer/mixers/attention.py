@@ -46,7 +46,7 @@ class Attention(Mixer):
     """
 
     paper = "Vaswani et al. 2017, Attention is all you need"
-    positions = frozenset({"rotate", "bias", "context", "factor"})
+    positions = frozenset({"rotate", "bias", "context", "factor", "group"})
     gives = takes = ("kv",)
     examples = (
         {"heads": 2},
@@ -59,6 +59,7 @@ class Attention(Mixer):
         {"heads": 2, "causal": True, "window": 4, "position": "alibi"},
         {"heads": 4, "kv_heads": 2, "causal": True, "window": 5, "position": "cable"},
         {"heads": 2, "causal": True, "window": 5, "position": {"use": "urpe", "reach": 4, "inside": "rope"}},
+        {"heads": 4, "kv_heads": 2, "causal": True, "position": "gta"},
         {"heads": 2, "causal": True, "cap": 2.0, "position": {"use": "relative_vectors", "reach": 4}},
         {"heads": 4, "kv_heads": 2, "qk_norm": "rms", "out_norm": "rms", "causal": True, "position": "rope"},
         {"heads": 2, "cap": 0.5, "causal": True, "window": 5},
@@ -179,9 +180,12 @@ class Attention(Mixer):
             q, new = self.q(x), None
         else:
             q, k, v = together(x, self.q, self.k, self.v)
-            k = self._turn(_heads(k, self.groups, self.k_norm, at), at)
-            new = KeyValues(k, split_heads(v, self.groups), at, self._marks(x, at))
-        return self._turn(_heads(q, self.heads, self.q_norm, at), at), new
+            k, v = _heads(k, self.groups, self.k_norm, at), split_heads(v, self.groups)
+            if self.position is not None:
+                k, v = self.position.key(k, at), self.position.value(v, at)
+            new = KeyValues(k, v, at, self._marks(x, at))
+        q = _heads(q, self.heads, self.q_norm, at)
+        return q if self.position is None else self.position.query(q, at), new
 
     def _mix(self, x: Tensor, q: Tensor, at: Layout, kv: KeyValues, shared: Shared | None) -> Tensor:
         if shared is not None:
@@ -194,6 +198,8 @@ class Attention(Mixer):
         else:
             weights = plain if self.normaliser is None else self.normaliser
             y = weigh(q, kv.k, kv.v, score, at, kv.at, self.scale, weights, dropout, self.cap, factor)
+        if self.position is not None:
+            y = self.position.back(y, at)
         if self.gate is not None:
             y = y * split_heads(self.gate(x).sigmoid(), self.heads)
         y = merge_heads(y)
@@ -208,9 +214,6 @@ class Attention(Mixer):
 
     def _marks(self, x: Tensor, at: Layout) -> Tensor | None:
         return self.position.marks(x, at) if self.position is not None and self.reads else None
-
-    def _turn(self, x: Tensor, at: Layout) -> Tensor:
-        return x if self.position is None else self.position.rotate(x, at)
 
     def _lent(self, shared: Shared | None) -> KeyValues:
         lent = shared.take("kv") if shared is not None else None
