@@ -2,7 +2,7 @@
 
 `image` classifies the picture, `pixels` the row of 64 pixel tokens, `draw` predicts each pixel from those
 before it, measured in bits per pixel. `cell` 2 or 4 averages squares of pixels into one for `pixels`. Every fifth image
-is for the test.
+is for the test, where `test` enlarges a picture.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from functools import cache
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...core.errors import require
 from ._base import Batch, Options, Task, bits, tokens
@@ -24,6 +25,14 @@ class Digits(Task):
     class Config(Options):
         form: str = Field("image", pattern="^(image|pixels|draw)$")
         cell: Literal[1, 2, 4] = Field(1, description="pixels of each side of a square that becomes one")
+
+        test: int | None = Field(None, gt=0, description="pixels of each side in the test of `image`")
+
+        @model_validator(mode="after")
+        def _picture(self):
+            if self.test is not None and self.form != "image":
+                raise ValueError("test enlarges pictures; form must be image")
+            return self
 
     tests = 384
 
@@ -58,7 +67,10 @@ class Digits(Task):
         chosen = torch.randint(0, len(labels), (size,), generator=rng)
         pixels, labels = pixels[chosen], labels[chosen]
         if self.config.form == "image":
-            return Batch(pixels.view(-1, 1, 8, 8).float() / 8 - 1, y=labels)
+            picture = pixels.view(-1, 1, 8, 8).float() / 8 - 1
+            if test and self.config.test is not None:
+                picture = F.interpolate(picture, size=(self.config.test,) * 2, mode="bilinear", align_corners=False)
+            return Batch(picture, y=labels)
         if self.config.form == "pixels":
             cell = self.config.cell
             squares = pixels.view(size, 8 // cell, cell, 8 // cell, cell).float().mean((2, 4))
