@@ -140,6 +140,20 @@ def test_places_ask_where_and_for_what_is_twice_as_far():
         assert y == [x[1], x[3], x[5], *[SKIP] * 4]
 
 
+def test_views_can_be_answered_by_bringing_frames_together():
+    batch = task("views", points=4, colours=5).batch(rng(), 32)
+    x, pose = batch.x.double(), batch.x[..., -12:].double().unflatten(-1, (3, 4))
+    turn, moved = pose[..., :3], pose[..., 3:]
+    torch.testing.assert_close(turn @ turn.mT, torch.eye(3).double().expand_as(turn), rtol=0, atol=1e-5)
+    assert (torch.linalg.det(turn) > 0).all()
+    world = (turn.mT @ (x[..., :3, None] - moved))[..., 0]
+    torch.testing.assert_close(world.norm(dim=-1), torch.ones(32, 8).double(), rtol=0, atol=1e-5)
+    nearest = torch.cdist(world[:, 4:], world[:, :4]).argmin(-1)
+    colour = x[:, :4, 3:8].argmax(-1)
+    assert (batch.y[:, :4] == SKIP).all() and torch.equal(batch.y[:, 4:], colour.gather(1, nearest))
+    assert (x[:, 4:, 3:8] == 0).all() and (x[:, 4:, 8] == 1).all() and (x[:, :4, 8] == 0).all()
+
+
 def test_induction_asks_what_followed_the_marker():
     batch = task("induction", vocab=9, length=12).batch(rng(), 32)
     for x, y in zip(batch.x.tolist(), batch.y.tolist(), strict=True):

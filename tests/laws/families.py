@@ -76,7 +76,8 @@ class Positions(Subject):
         if module.kind == "context":
             tokens = at.clean(x)
             q = tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            score = Given(module.context(q, q, module.marks(tokens, at), at, at))
+            value = module.context(q, q, module.marks(tokens, at), at, at)
+            score = score if value is None else Given(value)
         if module.kind == "factor":
             score = Sum(tuple(s for s in (score, module.factor()) if s is not None))
         if score is not None:

@@ -22,6 +22,7 @@ class Position(Part):
 
     family = "positions"
     kind: ClassVar[str]
+    lattice: ClassVar[bool] = False  # whether it needs Layout.grid
     common: ClassVar[bool] = True  # whether layers that inherit it from the model learn one together
 
     def add(self, x: Tensor, at: Layout) -> Tensor:
@@ -61,10 +62,10 @@ class Position(Part):
         is what the layer reads."""
         return None
 
-    def context(self, q: Tensor, k: Tensor, marks: Tensor | None, q_at: Layout, k_at: Layout) -> Tensor:
+    def context(self, q: Tensor, k: Tensor, marks: Tensor | None, q_at: Layout, k_at: Layout) -> Tensor | None:
         """(B, H, T, S) added to q k' (with its scale, and after its cap), of any value where a key is not visible.
 
         q (B, H, T, E), scaled; k (B, G, S, E); marks of the keys. The queries are the last of the keys. Where q_at is
-        not k_at each row holds one sequence, with padding anywhere.
+        not k_at each row holds one sequence, with padding anywhere. None where there is nothing to add.
         """
         raise NotImplementedError(f"{self.use()} does not look at the tokens")

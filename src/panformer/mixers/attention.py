@@ -210,7 +210,8 @@ class Attention(Mixer):
         score = self.mask if bias is None else self.mask + bias
         if self.position is None or not self.reads:
             return score
-        return score + Given(self.position.context(q * self.scale, kv.k, kv.marks, at, kv.at))
+        context = self.position.context(q * self.scale, kv.k, kv.marks, at, kv.at)
+        return score if context is None else score + Given(context)
 
     def _marks(self, x: Tensor, at: Layout) -> Tensor | None:
         return self.position.marks(x, at) if self.position is not None and self.reads else None
