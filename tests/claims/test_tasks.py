@@ -59,6 +59,8 @@ def test_training_and_test_differ(use):
         ({"use": "copy", "hihg": 3}, "did you mean 'high'?"),
         ({"use": "copy", "low": 9, "high": 3}, "low is above high"),
         ({"use": "selective_copy", "symbols": 9, "length": 3}, "more symbols"),
+        ({"use": "digits", "form": "pixels", "test": 12}, "form must be image"),
+        ({"use": "digits", "test": 12, "ground": 10}, "smaller than the picture"),
         ({"use": "addition", "low": 9, "high": 3}, "low is above high"),
         ({"use": "addition", "high": 5, "test": 20, "hints": 20}, "more than the digits"),
         ({"use": "text", "form": "both"}, "task text.form"),
@@ -198,6 +200,16 @@ def test_digits_keep_their_test_images_apart():
     held = {tuple(p) for p in pixels[::5].tolist()}
     assert not train & {p for p in map(tuple, t.test(rng(), 500).x.tolist())} - {p for p in held if p in train}
     assert len(train & held) <= 2, "only twins of test images, if any"
+
+
+def test_digits_of_the_test_are_enlarged_and_put_anywhere():
+    plain, moved = task("digits").test(rng(), 40), task("digits", ground=13).test(rng(), 40)
+    assert moved.x.shape == (40, 1, 13, 13) and torch.equal(plain.y, moved.y)
+    inside = torch.nn.functional.unfold(moved.x, 8).mT  # (B, places, 64)
+    found = (inside == plain.x.flatten(1)[:, None]).all(-1)
+    assert found.any(-1).all() and len(found.float().argmax(-1).unique()) > 10
+    assert task("digits", test=12, ground=16).test(rng(), 2).x.shape == (2, 1, 16, 16)
+    torch.testing.assert_close(moved.x.add(1).sum((1, 2, 3)), plain.x.add(1).sum((1, 2, 3)))
 
 
 def test_digits_drawn_see_only_earlier_pixels():
