@@ -75,6 +75,25 @@ def test_training_is_never_a_win_against_itself(tmp_path):
     assert null != out.numbers["control"], "the null runs on other seeds"
 
 
+def test_a_model_is_trained_once_for_tests_at_several_lengths(row, monkeypatch):
+    from panformer.claims import run
+
+    trained = []
+    plain = run.train_once
+    monkeypatch.setattr(run, "train_once", lambda *given: trained.append(given) or plain(*given))
+    entry = row().entry
+    bench = check.Bench(entry, lambda line: None)
+    short, long = (
+        entry.checks[1].model_copy(update={"task": {"use": "induction", "length": 8, "vocab": 4, "test": n}})
+        for n in (8, 32)
+    )
+    outs = [bench.judge(one) for one in (short, long)]
+    assert len(trained) == 9, "candidate, control and its null over three seeds each"
+    assert outs[0].numbers["candidate"] != outs[1].numbers["candidate"]
+    alone = check.Bench(entry, lambda line: None).judge(long)
+    assert alone.numbers == outs[1].numbers, "a test gives the same numbers whatever was tested before"
+
+
 def test_a_planned_row_has_nothing_to_run():
     row = next(r for r in catalogue.rows() if r.status == "planned")
     with pytest.raises(InputError, match="planned"):

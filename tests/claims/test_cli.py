@@ -44,6 +44,12 @@ def test_show_tells_claim_and_checks(name):
     assert tree["slug"] == "fnet" and tree["entry"]["checks"] and tree["fault"] is None
 
 
+def test_lengths_tabulate_what_was_tested_longer_than_trained():
+    out, tree = run("papers", "lengths").stdout, json.loads(run("papers", "lengths", "--json").stdout)
+    for table in tree:
+        assert table["lines"] and f"trained at {table['trained']}, tested at" in out
+
+
 def test_a_planned_paper_shows_its_planned_check():
     row = next(r for r in catalogue.rows() if r.status == "planned")
     out = run("papers", "show", row.slug).stdout

@@ -59,6 +59,10 @@ def test_training_and_test_differ(use):
         ({"use": "copy", "hihg": 3}, "did you mean 'high'?"),
         ({"use": "copy", "low": 9, "high": 3}, "low is above high"),
         ({"use": "selective_copy", "symbols": 9, "length": 3}, "more symbols"),
+        ({"use": "digits", "form": "pixels", "test": 12}, "form must be image"),
+        ({"use": "digits", "test": 12, "ground": 10}, "smaller than the picture"),
+        ({"use": "addition", "low": 9, "high": 3}, "low is above high"),
+        ({"use": "addition", "high": 5, "test": 20, "hints": 20}, "more than the digits"),
         ({"use": "text", "form": "both"}, "task text.form"),
         ({}, "unknown task"),
     ],
@@ -95,6 +99,61 @@ def test_copy_scores_symbols_or_whole_strings():
         y = torch.tensor([[SKIP, 1, 2, 3], [SKIP, 4, 0, 2]])
         out = torch.nn.functional.one_hot(torch.tensor([[0, 1, 2, 3], [0, 4, 0, 1]]), 7).float()
         assert t.score(out, y) == want
+
+
+@pytest.mark.parametrize("first", ["high", "low"])
+@pytest.mark.parametrize("hints", [0, 12])
+def test_addition_asks_for_the_sum(first, hints):
+    t = task("addition", low=2, high=7, first=first, hints=hints)
+    batch, each, begins = t.batch(rng(), 64), 2 if hints else 1, set()
+    assert set(((batch.lengths - 1) // each // 3).tolist()) == set(range(2, 8))
+    for x, y, n in zip(batch.x.tolist(), batch.y.tolist(), batch.lengths.tolist(), strict=True):
+        asked = [token for token in y if token != SKIP]
+        told = [*x[:n], asked[-1]]
+        assert told[-len(asked) :] == asked and y.index(asked[0]) == n - len(asked), "what comes next is asked"
+        plus, equals = told.index(10), told.index(11)
+        parts = [told[:plus], told[plus + 1 : equals], told[equals + 1 :]]
+        if hints:
+            rising = [p[0::2] if first == "low" else p[0::2][::-1] for p in parts]
+            assert all(p == list(range(p[0], p[0] + len(p))) and min(p) >= 12 and max(p) < 24 for p in rising)
+            assert rising[0] == rising[1] == rising[2][:-1], "digits of one place have one marker"
+            begins.add(rising[0][0])
+            parts = [p[1::2] for p in parts]
+        a, b, c = (int("".join(map(str, p if first == "high" else p[::-1]))) for p in parts)
+        assert a + b == c and len(parts[2]) == len(parts[0]) + 1
+    assert len(begins) > 3 or not hints, "markers begin anywhere"
+
+
+@pytest.mark.parametrize("use", [use for use in ALL if "test" in registry.task({"use": use}).Config.model_fields])
+def test_what_only_the_test_reads_does_not_change_training(use):
+    short = task(use)
+    size = {"text": 256, "selective_copy": 64}.get(use, 12)
+    far = task(use, test=size)
+    assert short.training() == far.training() and short.dump() != far.dump()
+    assert torch.equal(short.batch(rng(), 8).x, far.batch(rng(), 8).x)
+    assert short.test(rng(), 8).x.shape != far.test(rng(), 8).x.shape
+
+
+def test_places_ask_where_and_for_what_is_twice_as_far():
+    which = task("places", length=6).batch(rng(), 5)
+    assert (which.x == which.x[:, :1]).all() and which.y.tolist() == [list(range(6))] * 5
+    even = task("places", form="even", length=7).batch(rng(), 5)
+    for x, y in zip(even.x.tolist(), even.y.tolist(), strict=True):
+        assert y == [x[1], x[3], x[5], *[SKIP] * 4]
+
+
+def test_views_can_be_answered_by_bringing_frames_together():
+    batch = task("views", points=4, colours=5).batch(rng(), 32)
+    x, pose = batch.x.double(), batch.x[..., -12:].double().unflatten(-1, (3, 4))
+    turn, moved = pose[..., :3], pose[..., 3:]
+    torch.testing.assert_close(turn @ turn.mT, torch.eye(3).double().expand_as(turn), rtol=0, atol=1e-5)
+    assert (torch.linalg.det(turn) > 0).all()
+    world = (turn.mT @ (x[..., :3, None] - moved))[..., 0]
+    torch.testing.assert_close(world.norm(dim=-1), torch.ones(32, 8).double(), rtol=0, atol=1e-5)
+    nearest = torch.cdist(world[:, 4:], world[:, :4]).argmin(-1)
+    colour = x[:, :4, 3:8].argmax(-1)
+    assert (batch.y[:, :4] == SKIP).all() and torch.equal(batch.y[:, 4:], colour.gather(1, nearest))
+    assert (x[:, 4:, 3:8] == 0).all() and (x[:, 4:, 8] == 1).all() and (x[:, :4, 8] == 0).all()
 
 
 def test_induction_asks_what_followed_the_marker():
@@ -141,6 +200,16 @@ def test_digits_keep_their_test_images_apart():
     held = {tuple(p) for p in pixels[::5].tolist()}
     assert not train & {p for p in map(tuple, t.test(rng(), 500).x.tolist())} - {p for p in held if p in train}
     assert len(train & held) <= 2, "only twins of test images, if any"
+
+
+def test_digits_of_the_test_are_enlarged_and_put_anywhere():
+    plain, moved = task("digits").test(rng(), 40), task("digits", ground=13).test(rng(), 40)
+    assert moved.x.shape == (40, 1, 13, 13) and torch.equal(plain.y, moved.y)
+    inside = torch.nn.functional.unfold(moved.x, 8).mT  # (B, places, 64)
+    found = (inside == plain.x.flatten(1)[:, None]).all(-1)
+    assert found.any(-1).all() and len(found.float().argmax(-1).unique()) > 10
+    assert task("digits", test=12, ground=16).test(rng(), 2).x.shape == (2, 1, 16, 16)
+    torch.testing.assert_close(moved.x.add(1).sum((1, 2, 3)), plain.x.add(1).sum((1, 2, 3)))
 
 
 def test_digits_drawn_see_only_earlier_pixels():

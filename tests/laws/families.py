@@ -11,7 +11,7 @@ from torch import Tensor
 
 from panformer.core.layout import Layout
 from panformer.core.part import Part, config, find, known
-from panformer.core.score import Causal, Same
+from panformer.core.score import Causal, Given, Same, Sum
 from panformer.core.shared import Shared
 from panformer.ops.attend import attend, merge_heads, split_heads
 from panformer.ops.weigh import weigh
@@ -52,12 +52,14 @@ class Residuals(Subject):
 
 
 class Positions(Subject):
-    """Added vectors and rotations act on tokens; a bias weighs a sum over the tokens of the same sequence."""
+    """Added vectors and rotations act on tokens; a score term weighs a sum over the tokens of the same sequence."""
 
     heads = 2
 
     def dims(self):
-        return (1, WIDTH) if self.part.kind == "add" else (self.heads, WIDTH // self.heads)
+        if self.part.kind == "add":
+            return 1, WIDTH
+        return (self.heads, WIDTH // self.heads, *(WIDTH,) * (self.part.kind == "context"))
 
     def call(self, module, x, at, shared):
         return self._apply(module, x, at, x, at)
@@ -66,16 +68,23 @@ class Positions(Subject):
         return self._apply(module, x[:, a:b], at.span(a, b), x, at)
 
     def reach(self, module):
-        return None if module.kind == "bias" else "alone"
+        return None if module.kind in ("bias", "context", "factor") else "alone"
 
     def piecewise(self, module):
-        return not self.lattice
+        return not self.lattice and module.kind != "context"
 
     def _apply(self, module: Any, x: Tensor, at: Layout, keys: Tensor, keys_at: Layout) -> Tensor:
         if module.kind == "add":
             return module.add(x, at)
-        h = module.rotate(x.unflatten(-1, (self.heads, -1)).transpose(1, 2), at)
+        h = module.value(module.rotate(x.unflatten(-1, (self.heads, -1)).transpose(1, 2), at), at)
         score = module.bias()
+        if module.kind == "context":
+            tokens = at.clean(x)
+            q = tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            value = module.context(q, q, module.marks(tokens, at), at, at)
+            score = score if value is None else Given(value)
+        if module.kind == "factor":
+            score = Sum(tuple(s for s in (score, module.factor()) if s is not None))
         if score is not None:
             same = (at.seg[:, None, :, None] == keys_at.seg[:, None, None, :]) & at.valid[:, None, :, None]
             weight = score.value(at, keys_at).to(x.dtype).clamp(min=-8).masked_fill(~same, 0)

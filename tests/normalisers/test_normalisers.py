@@ -108,3 +108,14 @@ def test_a_gate_scales_what_each_head_found(gate):
 def test_a_stretch_that_shrinks_is_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         _build("clipped_softmax", **wrong)
+
+
+def test_beyond_softmax_sharpens_only_past_the_trained_length():
+    score, keep, seen = _scores()
+    weight = _build("beyond_softmax", trained=3, strength=0.5)(score, keep, seen)
+    for i in range(5):
+        scale = 1 + 0.5 * max(0, math.log((i + 1) / 3)) / math.log(3)
+        want = (scale * score[..., i, : i + 1]).softmax(-1)
+        torch.testing.assert_close(weight[..., i, : i + 1], want, rtol=1e-12, atol=1e-14)
+    part, plain, x = _pair(use="beyond_softmax", trained=9)
+    torch.testing.assert_close(part(x, AT), plain(x, AT), rtol=1e-12, atol=1e-14)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,6 +50,11 @@ def train_on(model: Model, task: Task, seed: int, train: Train) -> Run:
     every = max(1, len(done.losses) // 20)
     curve = [(i, round(loss, 5)) for i, loss in enumerate(done.losses) if i % every == 0]
     return Run(task.measure(model, seed), curve, done.seconds, parameters(model), named, model)
+
+
+def tested(done: Run, task: Task, seed: int) -> Run:
+    """A run with the measure of another test; one that diverged stays nan."""
+    return done if math.isnan(done.measure) else replace(done, measure=task.measure(done.model, seed))
 
 
 def spec_hash(spec: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from ..core.errors import InputError
 
 if TYPE_CHECKING:
     from ..papers.catalogue import Row
+    from ..papers.lengths import Table as Lengths
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 COLOUR = {"upheld": "green", "not upheld": "red", "inconclusive": "yellow"}
@@ -32,11 +33,13 @@ def papers_app() -> typer.Typer:
     app = typer.Typer(
         cls=_ListFirst,
         no_args_is_help=False,
-        help="Look papers up: `papers [QUERY]` lists them (all options: `papers list --help`), `papers show SLUG` tells one.\n\n"
+        help="Look papers up: `papers [QUERY]` lists them (all options: `papers list --help`), `papers show SLUG` tells one, "
+        "`papers lengths` tabulates what was tested longer than trained.\n\n"
         "Examples: `panformer papers`, `panformer papers rotary --json`, `panformer papers show mamba`",
     )
     app.command("list")(papers)
     app.command("show")(show)
+    app.command("lengths")(lengths)
     return app
 
 
@@ -79,6 +82,21 @@ def show(
         facts = {name: getattr(row, name) for name in ("centrality", "mechanism", "claim", "check", "reference")}
         return _print({**row.public(), **facts, "entry": entry, "evidence": row.evidence, "fault": row.fault or None})
     _page(row)
+
+
+def lengths(json: JSON = False) -> None:
+    """What the evidence says of models read at other lengths than trained: all positions of one task in one table.
+
+    Example: panformer papers lengths
+    """
+    from ..papers import catalogue
+    from ..papers.lengths import tables
+
+    found = tables(catalogue.rows())
+    if json:
+        return _print([{**vars(table), "papers": sorted(table.papers)} for table in found])
+    for table in found:
+        _lengths(table)
 
 
 def check(
@@ -156,6 +174,24 @@ def _table(rows: tuple[Row, ...]) -> None:
     for row in rows:
         if row.fault:
             console.print(f"[red]broken entry[/red] {escape(row.fault)}")
+
+
+def _lengths(found: Lengths) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    options = ", ".join(f"{k} {v}" for k, v in found.task.items() if k != "use")
+    console.print(f"[bold]{found.task['use']}[/bold] {options} · {found.layers} layers of width {found.width}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(f"trained at {found.trained}, tested at")
+    for n in found.tests:
+        table.add_column(str(n), justify="right")
+    for name, line in sorted(found.lines.items()):
+        table.add_row(escape(name), *(f"{line[n]:.3f}" if n in line else "" for n in found.tests))
+    console.print(table)
+    console.print(f"from {', '.join(sorted(found.papers))}\n")
 
 
 def _page(row: Row) -> None:

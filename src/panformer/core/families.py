@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .layout import Layout
 from .part import Config, Part
-from .score import Score
+from .position import Position as Position
 from .shared import Shared
 from .sparse import Sparse
 from .state import State
@@ -28,7 +28,7 @@ class Mixer(Part):
     causal: bool = False  # whether this instance looks only back
     streams: ClassVar[bool] = True  # whether causal instances have start/chunk/step
     lattice: ClassVar[bool] = False  # whether it needs Layout.grid
-    positions: ClassVar[frozenset[str]] = frozenset()  # kinds of Position it can use: rotate, bias
+    positions: ClassVar[frozenset[str]] = frozenset()  # kinds of Position it can use: rotate, bias, ...
     gives: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()  # names without which it cannot run (encoder memory)
@@ -133,30 +133,6 @@ class Depth(Part):
     def forward(self, history: Sequence[Tensor]) -> Tensor:
         """The embedded tokens and the answers of the layers so far, each (B, T, D) -> (B, T, D)."""
         raise NotImplementedError
-
-
-class Position(Part):
-    """Says where tokens sit. Built with (config, heads, size): size is the head width, or the model width
-    with one head for added vectors.
-
-    `kind` names the hook a part fills: "add" (vectors at the input), "rotate" (queries and keys),
-    "bias" (a score term) or "none".
-    """
-
-    family = "positions"
-    kind: ClassVar[str]
-
-    def add(self, x: Tensor, at: Layout) -> Tensor:
-        """(B, T, D) with position vectors added."""
-        return x
-
-    def rotate(self, x: Tensor, at: Layout) -> Tensor:
-        """Queries or keys (B, H, T, size), turned by their position."""
-        return x
-
-    def bias(self) -> Score | None:
-        """An additive score term, with its parameters as they are now."""
-        return None
 
 
 class Feature(Part):

@@ -31,6 +31,7 @@ class Layout:
     padless   True only where it is known that no place is padding, as in a packed row
     single True only where it is known that every row starts with its one sequence, the rest is padding, and the
            longest fills its row; it spares an operator the search for sequences and never changes a result
+    pose   (B, T, 4, 4), what takes homogeneous points of the world into the token's own frame, where tokens have one
     """
 
     seg: Tensor
@@ -39,6 +40,7 @@ class Layout:
     full: bool = False
     padless: bool = False
     single: bool = False
+    pose: Tensor | None = None
     _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     # ---- constructors
@@ -209,13 +211,19 @@ class Layout:
         """The layout of `to_rows`: one right-padded sequence per row, with the tokens' own coordinates."""
         if self.full or self.single:
             return self
-        return self.derive("as_rows", lambda: Layout(torch.where(self.rows[1], 0, -1), self.to_rows(self.pos)))
+
+        def make() -> Layout:
+            pose = None if self.pose is None else self.to_rows(self.pose)
+            return Layout(torch.where(self.rows[1], 0, -1), self.to_rows(self.pos), pose=pose)
+
+        return self.derive("as_rows", make)
 
     # ---- pieces and sums
 
     def span(self, a: int, b: int) -> Layout:
         """Tokens a to b of every row. A lattice's span is a plain sequence."""
-        out = Layout(self.seg[:, a:b], self.pos[:, a:b], full=self.full)
+        pose = None if self.pose is None else self.pose[:, a:b]
+        out = Layout(self.seg[:, a:b], self.pos[:, a:b], full=self.full, pose=pose)
         last = self._last()
         if last is not None and b == self.length and b - a >= last.length:
             out._memo["last"] = ref(last)
@@ -246,10 +254,12 @@ class Layout:
 
     def select(self, rows: Tensor) -> Layout:
         """The given rows, in the given order."""
-        return Layout(self.seg[rows], self.pos[rows], self.grid, self.full)  # the longest may be gone
+        pose = None if self.pose is None else self.pose[rows]
+        return Layout(self.seg[rows], self.pos[rows], self.grid, self.full, pose=pose)  # the longest may be gone
 
     def to(self, device: torch.device | str) -> Layout:
-        return replace(self, seg=self.seg.to(device), pos=self.pos.to(device), _memo={})
+        pose = None if self.pose is None else self.pose.to(device)
+        return replace(self, seg=self.seg.to(device), pos=self.pos.to(device), pose=pose, _memo={})
 
 
 def exporting() -> bool:

@@ -199,6 +199,20 @@ class Slope(Score):
         return -self.slope[None, :, None, None] * (apart.abs() if self.two_sided else apart)
 
 
+@dataclass(frozen=True, eq=False)
+class Given(Score):
+    """Values that are made already, for the queries and keys of one call as they stand.
+
+    They may depend on the tokens themselves, which no layout knows of: where queries and keys are laid out anew, or cut
+    into blocks, they would stand at the wrong places.
+    """
+
+    values: Tensor  # (B, H, T, S)
+
+    def value(self, q, k):
+        return self.values
+
+
 def distance(q: Layout, k: Layout) -> Tensor:
     """(B|1, 1, T, S) int64: query position minus key position. Tokens on a lattice have no one distance."""
     along(q)
@@ -251,6 +265,11 @@ def split(score: Score | None) -> tuple[Mask | None, tuple[Score, ...]]:
 
 def _terms(score: Score) -> tuple[Score, ...]:
     return score.terms if isinstance(score, Sum) else (score,)
+
+
+def given(score: Score) -> bool:
+    """Whether a term's values hold only for the tokens as they stand."""
+    return any(isinstance(term, Given) for term in _terms(score))
 
 
 def conjuncts(mask: Mask | None) -> list[Mask]:

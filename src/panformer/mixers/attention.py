@@ -14,12 +14,12 @@ from ..core.grow import grown, tail
 from ..core.layout import Layout, exporting
 from ..core.part import Config as Base
 from ..core.part import Slot
-from ..core.score import Causal, Mask, Prefix, Same, Score, Window
+from ..core.score import Causal, Given, Mask, Prefix, Same, Score, Window
 from ..core.shared import Shared
 from ..core.sparse import Sparse
 from ..ops.attend import attend, merge_heads, split_heads
 from ..ops.maps import together
-from ..ops.weigh import weigh
+from ..ops.weigh import plain, weigh
 from ._past import first_seen, joined, nothing, remembered, waiting
 
 
@@ -29,6 +29,7 @@ class KeyValues(NamedTuple):
     k: Tensor  # (B, G, S, E)
     v: Tensor  # (B, G, S, E)
     at: Layout
+    marks: Tensor | None = None  # (B, H, S, ...), what the position has read off every token
 
 
 class Attention(Mixer):
@@ -48,7 +49,7 @@ class Attention(Mixer):
     """
 
     paper = "Vaswani et al. 2017, Attention is all you need"
-    positions = frozenset({"rotate", "bias"})
+    positions = frozenset({"rotate", "bias", "context", "factor", "group"})
     gives = takes = ("kv", "values")
     undecayed = ("shares",)
     examples = (
@@ -60,6 +61,10 @@ class Attention(Mixer):
         {"heads": 2, "causal": True, "prefix": 3, "bias": True},
         {"heads": 2, "causal": True, "position": "rope"},
         {"heads": 2, "causal": True, "window": 4, "position": "alibi"},
+        {"heads": 4, "kv_heads": 2, "causal": True, "window": 5, "position": "cable"},
+        {"heads": 2, "causal": True, "window": 5, "position": {"use": "urpe", "reach": 4, "inside": "rope"}},
+        {"heads": 4, "kv_heads": 2, "causal": True, "position": "gta"},
+        {"heads": 2, "causal": True, "cap": 2.0, "position": {"use": "relative_vectors", "reach": 4}},
         {"heads": 4, "kv_heads": 2, "qk_norm": "rms", "out_norm": "rms", "causal": True, "position": "rope"},
         {"heads": 2, "cap": 0.5, "causal": True, "window": 5},
         {"heads": 2, "causal": True, "window": 5, "normaliser": "relu"},
@@ -110,7 +115,13 @@ class Attention(Mixer):
             if c.window or c.prefix:
                 raise InputError("attention: a pattern says what is seen; window and prefix do not go with it")
             self.mask = self.mask + self.pattern.score
-            self.growth = "n^2" if c.normaliser else self.pattern.growth  # only softmax has a sparse form
+            dense = c.normaliser is not None or (c.position is not None and c.position.part.kind == "factor")
+            self.growth = "n^2" if dense else self.pattern.growth  # only plain softmax has a sparse form
+        self.reads = c.position is not None and c.position.part.kind == "context"
+        if self.reads and c.position is not None:
+            if self.pattern is not None:
+                raise InputError(f"attention: {c.position.part.use()!r} counts tokens that a pattern forgets")
+            self.growth = "n^2"  # its values stand for all pairs at once
         self.q = linear(width, c.heads * size, c.bias)
         self.k: nn.Module | None = linear(width, groups * size, c.bias if c.k_bias is None else c.k_bias)
         self.v: nn.Module | None = linear(width, groups * size, c.bias)
@@ -119,7 +130,8 @@ class Attention(Mixer):
         self.out_norm = _norm(c.out_norm, c.heads * size)
         self.normaliser: Normaliser | None = c.normaliser.build(c.heads) if c.normaliser else None
         self.gate = linear(width, c.heads * (1 if c.gate == "head" else size), True) if c.gate else None
-        self.position = c.position.build(c.heads, size) if c.position else None
+        self.position = c.position.build(c.heads, size, *(width,) * self.reads) if c.position else None
+        self.width = width
         self.shares: nn.Parameter | None = None
 
     def borrow(self, name: str) -> None:
@@ -140,7 +152,8 @@ class Attention(Mixer):
         if self.k is None:
             return ()
         empty = like.new_zeros(batch, self.groups, 0, self.size)
-        return empty, empty, *nothing(batch, like)
+        marks = self._marks(like.new_zeros(batch, 0, self.width), Layout.dense(batch, 0, device=like.device))
+        return empty, empty, *_some(marks), *nothing(batch, like)
 
     def chunk(self, x, at, state, shared=None):
         x = at.clean(x)
@@ -157,14 +170,19 @@ class Attention(Mixer):
 
     def _append(self, new: KeyValues, at: Layout, state: tuple[Tensor, ...]) -> tuple[KeyValues, tuple[Tensor, ...]]:
         """(keys and values so far, the state that later tokens need of them)."""
-        k, v, seg, pos = state
-        kv = KeyValues(grown(k, new.k, 2), grown(v, new.v, 2), joined((seg, pos), at))
+        k, v, *marks, seg, pos = state
+        kv = KeyValues(
+            grown(k, new.k, 2),
+            grown(v, new.v, 2),
+            joined((seg, pos), at),
+            None if new.marks is None else grown(marks[0], new.marks, 2),
+        )
         kept = kv
         if self.window is not None and not exporting():
             kept = _trim(kv, self.window)
         elif self.pattern is not None and not exporting():
             kept = _waiting(kv, self.pattern.score)
-        return kept if at.length == 1 else kv, (kept.k, kept.v, *remembered(kept.at))
+        return kept if at.length == 1 else kv, (kept.k, kept.v, *_some(kept.marks), *remembered(kept.at))
 
     def _maps(self, x: Tensor, at: Layout, shared: Shared | None) -> tuple[Tensor, KeyValues | None]:
         """(queries (B, H, T, E), new keys and values unless they are lent)."""
@@ -172,37 +190,55 @@ class Attention(Mixer):
             q, new = self.q(x), None
         else:
             q, k, v = together(x, self.q, self.k, self.v)
-            k, v = self._turn(_heads(k, self.groups, self.k_norm, at), at), split_heads(v, self.groups)
+            k, v = _heads(k, self.groups, self.k_norm, at), split_heads(v, self.groups)
             if self.shares is not None:
                 v = self.shares[0] * _lent(shared, "values") + self.shares[1] * v
             if shared is not None:
                 shared.give("values", v)
-            new = KeyValues(k, v, at)
-        return self._turn(_heads(q, self.heads, self.q_norm, at), at), new
+            if self.position is not None:
+                k, v = self.position.key(k, at), self.position.value(v, at)
+            new = KeyValues(k, v, at, self._marks(x, at))
+        q = _heads(q, self.heads, self.q_norm, at)
+        return q if self.position is None else self.position.query(q, at), new
 
     def _mix(self, x: Tensor, q: Tensor, at: Layout, kv: KeyValues, shared: Shared | None) -> Tensor:
         if shared is not None:
             shared.give("kv", kv)
-        bias = self.position.bias() if self.position is not None else None
-        score = self.mask if bias is None else self.mask + bias
+        score = self._score(q, kv, at)
         dropout = self.dropout if self.training else 0.0
-        if self.normaliser is None:
+        factor = self.position.factor() if self.position is not None else None
+        if self.normaliser is None and factor is None:
             y = attend(q, kv.k, kv.v, score, at, kv.at, self.scale, dropout, self.cap)
         else:
-            y = weigh(q, kv.k, kv.v, score, at, kv.at, self.scale, self.normaliser, dropout, self.cap)
+            weights = plain if self.normaliser is None else self.normaliser
+            y = weigh(q, kv.k, kv.v, score, at, kv.at, self.scale, weights, dropout, self.cap, factor)
+        if self.position is not None:
+            y = self.position.back(y, at)
         if self.gate is not None:
             y = y * split_heads(self.gate(x).sigmoid(), self.heads)
         y = merge_heads(y)
         return self.o(y if self.out_norm is None else self.out_norm(y, at))
 
-    def _turn(self, x: Tensor, at: Layout) -> Tensor:
-        return x if self.position is None else self.position.rotate(x, at)
+    def _score(self, q: Tensor, kv: KeyValues, at: Layout) -> Score:
+        bias = self.position.bias() if self.position is not None else None
+        score = self.mask if bias is None else self.mask + bias
+        if self.position is None or not self.reads:
+            return score
+        context = self.position.context(q * self.scale, kv.k, kv.marks, at, kv.at)
+        return score if context is None else score + Given(context)
+
+    def _marks(self, x: Tensor, at: Layout) -> Tensor | None:
+        return self.position.marks(x, at) if self.position is not None and self.reads else None
 
 
 def _lent(shared: Shared | None, name: str) -> Any:
     lent = shared.take(name) if shared is not None else None
     assert lent is not None, f"{name} come from an earlier layer"
     return lent
+
+
+def _some(x: Tensor | None) -> tuple[Tensor, ...]:
+    return () if x is None else (x,)
 
 
 def _norm(c: Base | None, width: int) -> Norm | None:
@@ -232,9 +268,9 @@ def _trim(kv: KeyValues, window: int) -> KeyValues:
     first = first_seen(at, window)
     if not first:
         return kv
-    return KeyValues(
-        tail(kv.k, 2, first), tail(kv.v, 2, first), at.derive(("from", first), lambda: at.span(first, at.length))
-    )
+    kept = at.derive(("from", first), lambda: at.span(first, at.length))
+    marks = None if kv.marks is None else tail(kv.marks, 2, first)
+    return KeyValues(tail(kv.k, 2, first), tail(kv.v, 2, first), kept, marks)
 
 
 def _waiting(kv: KeyValues, pattern: Sparse) -> KeyValues:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..core.errors import InputError
 from ..core.families import Mixer
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
 from ..ops.activations import ACTIVATIONS, Activation
-from ..ops.lattice import lattice
+from ._cells import odd, on_cells
 
 
 class ConvMixer(Mixer):
@@ -32,14 +30,8 @@ class ConvMixer(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if c.kernel % 2 == 0:
-            raise InputError(f"conv_mixer: kernel must be odd, so that a cell is in its middle; got {c.kernel}")
-        self.act = ACTIVATIONS[c.activation]
-        self.conv = nn.Conv2d(width, width, c.kernel, padding=c.kernel // 2, groups=width)
+        self.act, side = ACTIVATIONS[c.activation], odd(c.kernel, "conv_mixer")
+        self.conv = nn.Conv2d(width, width, side, padding=side // 2, groups=width)
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
-        count, grid = lattice(at, "conv_mixer")
-        if len(grid) != 2:
-            raise InputError("conv_mixer: needs tokens on a lattice of two axes")
-        near = self.act(self.conv(x[:, count:].mT.unflatten(2, grid))).flatten(2).mT
-        return torch.cat([torch.zeros_like(x[:, :count]), near], 1)
+        return on_cells(x, at, "conv_mixer", lambda cells: self.act(self.conv(cells)))

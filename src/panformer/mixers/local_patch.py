@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..core.errors import InputError
 from ..core.families import Mixer
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
 from ..ops.activations import ACTIVATIONS, Activation
-from ..ops.lattice import lattice
+from ._cells import odd, on_cells
 
 
 class LocalPatch(Mixer):
@@ -32,19 +30,15 @@ class LocalPatch(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if c.kernel % 2 == 0:
-            raise InputError(f"local_patch: kernel must be odd, so that a cell is in its middle; got {c.kernel}")
-        self.act = ACTIVATIONS[c.activation]
-        self.first, self.second = (
-            nn.Conv2d(width, width, c.kernel, padding=c.kernel // 2, groups=width) for _ in range(2)
-        )
+        self.act, side = ACTIVATIONS[c.activation], odd(c.kernel, "local_patch")
+        self.first, self.second = (nn.Conv2d(width, width, side, padding=side // 2, groups=width) for _ in range(2))
         self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
-        count, grid = lattice(at, "local_patch")
-        if len(grid) != 2:
-            raise InputError("local_patch: needs tokens on a lattice of two axes")
-        near = self.act(self.first(x[:, count:].mT.unflatten(2, grid))).flatten(2).mT  # (B, T, D)
-        near = self.norm(near.flatten(0, 1)).view(near.shape)
-        y = self.second(near.mT.unflatten(2, grid)).flatten(2).mT
-        return torch.cat([torch.zeros_like(x[:, :count]), y], 1)
+        return on_cells(x, at, "local_patch", self._twice)
+
+    def _twice(self, cells: Tensor) -> Tensor:
+        """(B, D, h, w) -> (B, D, h, w)."""
+        near = self.act(self.first(cells))
+        near = self.norm(near.flatten(2)).view(near.shape)  # over batch and cells
+        return self.second(near)

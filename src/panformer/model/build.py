@@ -48,7 +48,7 @@ def _share_position(model: Model) -> None:
     common = model.spec.position
     seen: dict[tuple[torch.Size, ...], nn.Module] = {}
     for layer, placed in zip(model.trunk.each(), model.trunk.placed, strict=True):
-        if common is not None and getattr(placed.layer.mixer, "position", None) == common:
+        if common is not None and common.part.common and getattr(placed.layer.mixer, "position", None) == common:
             mixer: Any = layer.mixer
             shapes = tuple(p.shape for p in mixer.position.parameters())
             mixer.position = seen.setdefault(shapes, mixer.position)

@@ -31,23 +31,32 @@ def reference(
     weights: Weights,
     dropout: float = 0.0,
     cap: float | None = None,
+    factor: Score | None = None,
 ) -> Tensor:
     """q (B, H, T, E), k (B, G, S, E), v (B, G, S, V) -> (B, H, T, V), as `attend`, `weights` in place of its softmax.
 
     `weights` is that of a part of `normalisers/`. The keys that a query sees, and their number, are those that the
-    score does not forbid, so a sequence has the same weights alone, packed, padded and in a stream.
+    score does not forbid, so a sequence has the same weights alone, packed, padded and in a stream. The values of
+    `factor` multiply the weights.
     """
     value = score.value(q_at, k_at)
     keep = value != -torch.inf
     logits = products(q, spread(k, q.shape[1]), scale, cap) + value.masked_fill(~keep, 0).to(q.dtype)
     seen = keep.sum(-1, keepdim=True).clamp_min(1).to(q.dtype)
     weight = weights(logits, keep, seen).masked_fill(~keep, 0)
+    if factor is not None:
+        weight = weight * factor.value(q_at, k_at).to(weight.dtype)
     return F.dropout(weight, dropout) @ spread(v, q.shape[1])
 
 
 def softmax(score: Tensor, keep: Tensor) -> Tensor:
     """Over the visible keys; even where there are none. score, keep (..., T, S)."""
     return score.masked_fill(~keep, torch.finfo(score.dtype).min).softmax(-1)
+
+
+def plain(score: Tensor, keep: Tensor, seen: Tensor) -> Tensor:
+    """Softmax as `weights`."""
+    return softmax(score, keep)
 
 
 def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:

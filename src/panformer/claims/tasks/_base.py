@@ -42,6 +42,7 @@ class Task:
     Config: ClassVar[type[Options]] = Options
     tests: int = 512  # sequences in a test
     lower_is_better: bool = False
+    later: ClassVar[frozenset[str]] = frozenset({"test"})  # options that only the test reads
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -91,6 +92,10 @@ class Task:
     def dump(self) -> dict[str, Any]:
         return {"use": type(self).__module__.rpartition(".")[2], **self.config.model_dump(mode="json")}
 
+    def training(self) -> dict[str, Any]:
+        """`dump` without what only the test reads: tasks that are alike in this train the same model."""
+        return {key: value for key, value in self.dump().items() if key not in self.later}
+
 
 @dataclass
 class Feed:
@@ -115,6 +120,12 @@ def bits(out: Tensor, target: Tensor) -> tuple[float, float]:
     """(bits, how many answers) of a batch: out (..., K), target (...) with SKIP."""
     nats = F.cross_entropy(out.flatten(0, -2).float(), target.flatten(), ignore_index=SKIP, reduction="sum")
     return float(nats) / math.log(2), float((target != SKIP).sum())
+
+
+def exact(out: Tensor, target: Tensor) -> tuple[float, float]:
+    """(sequences without a wrong answer, how many there are): out (B, T, K), target (B, T) with SKIP."""
+    right = (out.argmax(-1) == target) | (target == SKIP)
+    return float(right.all(-1).sum()), float(len(right))
 
 
 def tokens(vocab: int, classes: int | None = None, causal: bool = True) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ._base import SKIP, Batch, Options, Task, draw, tokens
+from ._base import SKIP, Batch, Options, Task, draw, exact, tokens
 
 
 class Copy(Task):
@@ -26,6 +26,8 @@ class Copy(Task):
                 raise ValueError("low is above high")
             return self
 
+    later = frozenset({"test", "score"})
+
     def ends(self):
         return tokens(self.config.vocab + 2)
 
@@ -36,10 +38,7 @@ class Copy(Task):
         return self._make(rng, torch.full((size,), self.config.test or self.config.high))
 
     def score(self, out, target):
-        if self.config.score == "symbol":
-            return super().score(out, target)
-        right = (out.argmax(-1) == target) | (target == SKIP)
-        return float(right.all(-1).sum()), float(len(right))
+        return super().score(out, target) if self.config.score == "symbol" else exact(out, target)
 
     def _make(self, rng: torch.Generator, lengths: Tensor) -> Batch:
         """Row i: START, n_i symbols, END, the symbols again; 2 n_i + 1 tokens are read."""

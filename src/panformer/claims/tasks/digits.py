@@ -2,7 +2,8 @@
 
 `image` classifies the picture, `pixels` the row of 64 pixel tokens, `draw` predicts each pixel from those
 before it, measured in bits per pixel. `cell` 2 or 4 averages squares of pixels into one for `pixels`, which `order` may
-permute, alike in all images, and of which a test may withhold the end. Every fifth image is for the test.
+permute, alike in all images, and of which a test may withhold the end. Every fifth image is for the test, where `test`
+enlarges a picture and `ground` puts it anywhere on a larger one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...core.errors import require
 from ._base import Batch, Options, Task, bits, tokens
@@ -27,13 +29,21 @@ class Digits(Task):
         order: Literal["rows", "permuted"] = "rows"
         withheld: float = Field(0, ge=0, lt=1, description="share of the sequence that is left out in the test")
 
+        test: int | None = Field(None, gt=0, description="pixels of each side in the test of `image`")
+        ground: int | None = Field(None, ge=8, description="pixels of each side that a picture of the test lies on")
+
         @model_validator(mode="after")
-        def _of_a_sequence(self):
+        def _of_its_form(self):
             if self.form != "pixels" and (self.order != "rows" or self.withheld):
                 raise ValueError(f"form {self.form} takes neither order nor withheld; they are of pixels")
+            if self.form != "image" and (self.test or self.ground):
+                raise ValueError("test and ground are for pictures; form must be image")
+            if self.ground is not None and self.ground < (self.test or 8):
+                raise ValueError("the ground is smaller than the picture")
             return self
 
     tests = 384
+    later = frozenset({"test", "ground", "withheld"})
 
     def __init__(self, config) -> None:
         super().__init__(config)
@@ -69,7 +79,8 @@ class Digits(Task):
         chosen = torch.randint(0, len(labels), (size,), generator=rng)
         pixels, labels = pixels[chosen], labels[chosen]
         if self.config.form == "image":
-            return Batch(pixels.view(-1, 1, 8, 8).float() / 8 - 1, y=labels)
+            picture = pixels.view(-1, 1, 8, 8).float() / 8 - 1
+            return Batch(self._tested(rng, picture) if test else picture, y=labels)
         if self.config.form == "pixels":
             cell = self.config.cell
             squares = pixels.view(size, 8 // cell, cell, 8 // cell, cell).float().mean((2, 4))
@@ -77,6 +88,18 @@ class Digits(Task):
             return Batch(line if self.config.order == "rows" else line[:, permutation(line.shape[1])], y=labels)
         start = torch.full((size, 1), LEVELS)
         return Batch(torch.cat([start, pixels[:, :-1]], 1), y=pixels)
+
+    def _tested(self, rng: torch.Generator, picture: Tensor) -> Tensor:
+        """(B, 1, 8, 8) -> the picture as the test shows it."""
+        if self.config.test is not None:
+            picture = F.interpolate(picture, size=(self.config.test,) * 2, mode="bilinear", align_corners=False)
+        if self.config.ground is None:
+            return picture
+        size, room = picture.shape[-1], self.config.ground - picture.shape[-1]
+        out = picture.new_full((len(picture), 1, self.config.ground, self.config.ground), -1.0)
+        for i, (row, column) in enumerate(torch.randint(0, room + 1, (len(picture), 2), generator=rng).tolist()):
+            out[i, :, row : row + size, column : column + size] = picture[i]
+        return out
 
 
 def side(test: bool) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.layout import Layout
-from ...core.score import FULL, NONE, PART, Mask, Score, Sum, split
+from ...core.score import FULL, NONE, PART, Mask, Score, Sum, given, split
 from ..backend import Kernel
 from ..online_softmax import OnlineSoftmax, finish, merge, part
 from .attend_sdpa import CAUSAL, PLAIN
@@ -44,6 +44,8 @@ def refuses(
         return "many small calls; on a GPU the fused call is quicker"
     if q_at.pos.shape[-1] != 1:
         return "blocks need one coordinate per token"
+    if given(score):
+        return "the score was made for the tokens as they stand"
     if cap is None and ((score == CAUSAL and q_at is k_at) or (score == PLAIN and q_at.full and k_at.full)):
         return "the fused call needs no dense score here"
     pairs = q.shape[2] * k.shape[2]

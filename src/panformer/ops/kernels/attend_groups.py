@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...core.layout import Layout
-from ...core.score import Causal, Same, Score, conjuncts, split
+from ...core.score import Causal, Same, Score, conjuncts, given, split
 from ..backend import Kernel
 from ..check import Draw
 from . import attend_sdpa
@@ -35,6 +35,8 @@ def refuses(
 ) -> str | None:
     if cap is not None:
         return "the fused call cannot cap its products"
+    if given(score):
+        return "the score was made for the tokens as they stand"
     if q_at is not k_at:
         return "queries and keys stand at different places"
     if q_at.full or q_at.batch != 1:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.layout import Layout
-from ...core.score import Causal, Same, Score, conjuncts, split
+from ...core.score import Causal, Same, Score, conjuncts, given, split
 from ...core.sparse import Block, Column, Marks, Near, Rows, Sight, Sparse
 from ..backend import Kernel
 from ..check import Draw, mixed
@@ -44,6 +44,8 @@ def refuses(
         return "weights that are made twice cannot be dropped at random"
     if torch.compiler.is_compiling():
         return "rows depend on the data"
+    if given(score):
+        return "the score was made for the tokens as they stand"
     if q_at is not k_at:
         return "queries and keys stand at different places"
     if q_at.pos.shape[-1] != 1:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.layout import Layout
-from ...core.score import Causal, Mask, Same, Score, Window, conjuncts, split
+from ...core.score import Causal, Mask, Same, Score, Window, conjuncts, given, split
 from ..backend import Kernel
 
 PLAIN, CAUSAL = Same(), Same() & Causal()
@@ -47,7 +47,7 @@ def run(
     cap: float | None = None,
 ) -> Tensor:
     grouped = q.shape[1] != k.shape[1]
-    apart = PLAIN in conjuncts(split(score)[0])
+    apart = PLAIN in conjuncts(split(score)[0]) and not given(score)
     if q_at is k_at and not q_at.full and apart:  # one row per sequence: no work between documents
         q, k, v = (_rows(x, q_at) for x in (q, k, v))
         rows = q_at.as_rows()

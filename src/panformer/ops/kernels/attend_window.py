@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.layout import Layout
-from ...core.score import Causal, Mask, Same, Score, Window, conjuncts, split
+from ...core.score import Causal, Mask, Same, Score, Window, conjuncts, given, split
 from ..backend import Kernel
 from ..check import Draw, mixed
 from ..online_softmax import finish
@@ -43,6 +43,8 @@ def no_window(score: Score, q_at: Layout, k_at: Layout) -> str | None:
     size = _window(score)
     if size is None:
         return "the score has no window"
+    if given(score):
+        return "the score was made for the tokens as they stand"
     if not _has(split(score)[0], Same):
         return "the score lets documents mix"
     if q_at is not k_at:

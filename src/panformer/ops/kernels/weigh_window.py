@@ -24,6 +24,7 @@ def refuses(
     weights: Any,
     dropout: float = 0.0,
     cap: float | None = None,
+    factor: Score | None = None,
 ) -> str | None:
     return no_window(score, q_at, k_at)
 
@@ -42,9 +43,10 @@ def window(dense: Callable[..., Tensor]) -> Kernel:
         weights: Any,
         dropout: float = 0.0,
         cap: float | None = None,
+        factor: Score | None = None,
     ) -> Tensor:
         def call(q: Tensor, k: Tensor, v: Tensor, q_at: Layout, k_at: Layout) -> Tensor:
-            return dense(q, k, v, score, q_at, k_at, scale, weights, dropout, cap)
+            return dense(q, k, v, score, q_at, k_at, scale, weights, dropout, cap, factor)
 
         return within(call, q, k, v, score, q_at)
 
