@@ -62,9 +62,10 @@ def _by_token(
     def advance(s: Memory, now: tuple[Tensor, ...]) -> Memory:
         fresh, begin, live, k, v, *given = now
         own: dict[int, Tensor] = dict(zip(names, given, strict=True))
-        s = Memory(*(x.masked_fill(_wide(fresh, x), 0) for x in s))
+        if not at.full:
+            s = Memory(*(x.masked_fill(_wide(fresh, x), 0) for x in s))
         new = _write(s, k, v, own[0], own.get(1), own.get(2), own.get(3), begin, steps)
-        return Memory(*(torch.where(_wide(live, x), y, x) for x, y in zip(s, new, strict=True)))
+        return new if at.full else Memory(*(torch.where(_wide(live, x), y, x) for x, y in zip(s, new, strict=True)))
 
     xs = (fresh, begin, at.valid, *(x.transpose(1, 2) for x in (k, v, *(x for x in gates if x is not None))))
     if graph:

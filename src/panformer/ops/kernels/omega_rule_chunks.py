@@ -18,22 +18,10 @@ import torch
 from torch import Tensor
 
 from ...core.layout import Layout
-from ...core.score import along
 from ..backend import Kernel
+from ..cells import Cells, cells
 from ..newton_schulz import orthogonal
 from ..omega_memory import Memory, nothing
-
-
-class Cells(NamedTuple):
-    """One row per sequence, its tokens in chunks of cells; the first chunk may have begun before, and is empty there."""
-
-    index: Tensor  # (N, R * chunk) int64, which of the B * T tokens is in the cell
-    live: Tensor  # (N, R * chunk) bool, whether one is
-    lead: Tensor  # (N,) int64, cells before the first token
-    count: Tensor  # (N,) int64, tokens
-    last: (
-        Tensor | None
-    )  # (B,) int64, the last sequence of each row of the batch, -1 without one; None: they are its rows
 
 
 class Chunk(NamedTuple):
@@ -61,32 +49,30 @@ def run(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, fall: Tensor | None, push: Tensor | None, rate: Tensor | None, at: Layout,
     s: Any, window: int, chunk: int, steps: int,
 ) -> tuple[Tensor, Any]:  # fmt: skip
-    along(at)
     kind, one = v.dtype, s is not None
-    cells = at.derive(("chunks", chunk, one), lambda: _cells(at, chunk, one))
+    held = cells(at, chunk, one)
     wide = torch.promote_types(kind, torch.float32)
-    q, k, v = (_laid(x, cells).to(wide) for x in (q, k, v))
+    q, k, v = (_laid(x, held).to(wide) for x in (q, k, v))
     g, fall, push, rate = (
-        x if x is None else _laid(x[..., None], cells)[..., 0].to(wide) for x in (g, fall, push, rate)
+        x if x is None else _laid(x[..., None], held)[..., 0].to(wide) for x in (g, fall, push, rate)
     )
     s = Memory(*(nothing(q, v, window) if s is None else s))
-    k, v, g = (_behind(old, new, cells.lead) for old, new in ((s.k, k), (s.v, v), (s.g[..., None], g[..., None])))
+    k, v, g = (_behind(old, new, held.lead) for old, new in ((s.k, k), (s.v, v), (s.g[..., None], g[..., None])))
     now, base, speed, ys = s.now, s.base, s.speed, []
-    for i in range(0, cells.live.shape[1], chunk):
-        live = cells.live[:, i : i + chunk]
-        origin = now if i else torch.where((cells.lead > 0)[:, None, None, None], base, now)
+    for i in range(0, held.live.shape[1], chunk):
+        live = held.live[:, i : i + chunk]
+        origin = now if i else torch.where((held.lead > 0)[:, None, None, None], base, now)
         part = _chunk(q, k, v, g[..., 0], fall, push, rate, live, i, window)
         y, now, speed = (_straight if not steps else _turned)(part, origin, now, speed, steps)
         base = torch.where(live.any(1)[:, None, None, None], origin, base)
         ys.append(y)
-    last = (cells.lead + cells.count)[:, None] + torch.arange(window - 1, device=at.device)
+    last = (held.lead + held.count)[:, None] + torch.arange(window - 1, device=at.device)
     k, v, g = (_picked(x, last) for x in (k, v, g))
     y = torch.cat(ys, 2).transpose(1, 2)
-    out = y.new_zeros(at.batch * at.length, *y.shape[2:]).index_copy(0, cells.index[cells.live], y[cells.live])
     after = Memory(now, base, speed, k, v, g[..., 0])
-    if cells.last is not None:
-        after = Memory(*(_of(x, cells.last) for x in after))
-    return out.unflatten(0, (at.batch, at.length)).transpose(1, 2).to(kind), after
+    if not (one or at.full or at.single):
+        after = Memory(*(_of(x, at.ordinal.amax(1)) for x in after))
+    return held.back(y, at).transpose(1, 2).to(kind), after
 
 
 def _straight(c: Chunk, base: Tensor, now: Tensor, speed: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -144,26 +130,9 @@ def _products(log: Tensor) -> tuple[Tensor, Tensor]:
     return apart.exp().to(log.dtype), up.exp().to(log.dtype)
 
 
-def _cells(at: Layout, chunk: int, one: bool) -> Cells:
-    """`one`: every row is one sequence, with padding anywhere."""
-    if one:
-        order = (~at.valid).to(torch.int8).argsort(dim=1, stable=True)
-        count, first = at.valid.sum(1), at.pos[..., 0].gather(1, order[:, :1])[:, 0]
-        index = order + torch.arange(at.batch, device=at.device)[:, None] * at.length
-    else:
-        index, count, first = at.rows[0], at.lengths, at.as_rows().pos[:, 0, 0]
-    lead = torch.where(count > 0, first % chunk, 0)
-    many = max(1, -(-int((lead + count).max()) // chunk))
-    place = torch.arange(many * chunk, device=at.device) - lead[:, None]
-    live = (place >= 0) & (place < count[:, None])
-    last = None if one or at.full or at.single else at.ordinal.amax(1)
-    return Cells(index.gather(1, place.clamp(0, index.shape[1] - 1)), live, lead, count, last)
-
-
-def _laid(x: Tensor, cells: Cells) -> Tensor:
+def _laid(x: Tensor, where: Cells) -> Tensor:
     """(B, H, T, F) -> (N, H, R * chunk, F), zeros in empty cells."""
-    x = x.transpose(1, 2).flatten(0, 1)[cells.index]
-    return x.masked_fill(~cells.live[..., None, None], 0).transpose(1, 2)
+    return where.lay(x.transpose(1, 2)).transpose(1, 2)
 
 
 def _behind(old: Tensor, new: Tensor, lead: Tensor) -> Tensor:
