@@ -54,6 +54,8 @@ class Atlas(Delta):
         self.u = nn.Parameter(torch.full((c.heads,), -math.log(c.window * c.chunk)))
         self.p = None if c.inner == "descent" else linear(width, c.heads)
         self.r = None if c.inner == "descent" else linear(width, c.heads)
+        if self.r is not None and self.steps:
+            nn.init.constant_(self.r.bias, -2.0)  # f forgets how large a slope is, so that the rate alone says how far
 
     def nothing(self, q: Tensor) -> State:
         return nothing(q.new_zeros(*q.shape[:3], self.wide), q, self.window)

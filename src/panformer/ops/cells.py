@@ -18,6 +18,8 @@ class Cells(NamedTuple):
     live: Tensor  # (N, R S) bool, whether one is
     lead: Tensor  # (N,) int64, cells before the first token
     count: Tensor  # (N,) int64, tokens
+    chunk: Tensor  # (N,) int64, which chunk of its sequence the first one is
+    filled: bool  # whether no cell is empty
 
     def lay(self, x: Tensor) -> Tensor:
         """(B, T, ...) -> (N, R S, ...), zeros in empty cells."""
@@ -39,12 +41,15 @@ def cells(at: Layout, size: int, one: bool) -> Cells:
 def _cells(at: Layout, size: int, one: bool) -> Cells:
     if one:
         order = (~at.valid).to(torch.int8).argsort(dim=1, stable=True)
-        count, first = at.valid.sum(1), at.pos[..., 0].gather(1, order[:, :1])[:, 0]
+        count = at.valid.sum(1)
+        first = torch.where(count > 0, at.pos[..., 0].gather(1, order[:, :1])[:, 0], 0)
         index = order + torch.arange(at.batch, device=at.device)[:, None] * at.length
     else:
         index, count, first = at.rows[0], at.lengths, at.as_rows().pos[:, 0, 0]
-    lead = torch.where(count > 0, first % size, 0)
+    lead = first % size
     many = max(1, -(-int((lead + count).max()) // size))
     place = torch.arange(many * size, device=at.device) - lead[:, None]
     live = (place >= 0) & (place < count[:, None])
-    return Cells(index.gather(1, place.clamp(0, index.shape[1] - 1)), live, lead, count)
+    return Cells(
+        index.gather(1, place.clamp(0, index.shape[1] - 1)), live, lead, count, first // size, bool(live.all())
+    )
