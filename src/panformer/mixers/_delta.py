@@ -12,6 +12,7 @@ from ..core.families import Mixer, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
+from ..core.state import State
 from ..ops.attend import merge_heads, split_heads, spread
 from ..ops.conv import depthwise, depthwise_chunk
 from ..ops.delta_rule import delta_rule
@@ -57,15 +58,25 @@ class Delta(Mixer):
         """What is made of the answers y (B, T, H, size), normalised."""
         return y
 
+    def nothing(self, q: Tensor) -> State:
+        """The memory before the first token; q (B, H, 0, size) is a query of none."""
+        return q.new_zeros(*q.shape[:2], self.size, self.size, dtype=torch.promote_types(q.dtype, torch.float32))
+
+    def remember(
+        self, q: Tensor, k: Tensor, v: Tensor, b: Tensor, x: Tensor, at: Layout, s: State | None
+    ) -> tuple[Tensor, State]:
+        """(answers (B, H, T, size), the memory after the last token)."""
+        fall = self.fall(x)
+        return delta_rule(q, k, v, b, None if fall is None else fall.mT, at, s)
+
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         x = at.clean(x)
         u = depthwise(self.input(x), self.filter, None, at, self.filter.shape[1] - 1)
         return self._mix(u, x, at, None)[0]
 
-    def start(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    def start(self, batch: int, like: Tensor) -> tuple[Tensor, State]:
         past = like.new_zeros(batch, self.filter.shape[1] - 1, sum(self.parts))
-        wide = torch.promote_types(like.dtype, torch.float32)
-        return past, like.new_zeros(batch, self.heads, self.size, self.size, dtype=wide)
+        return past, self.nothing(like.new_zeros(batch, self.heads, 0, self.size))
 
     def chunk(self, x, at, state, shared=None):
         past, s = state
@@ -74,16 +85,14 @@ class Delta(Mixer):
         y, s = self._mix(u, x, at, s)
         return y, (now.to(past.dtype), s)
 
-    def _mix(self, u: Tensor, x: Tensor, at: Layout, s: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _mix(self, u: Tensor, x: Tensor, at: Layout, s: State | None) -> tuple[Tensor, State]:
         q, k, v = F.silu(u).split(self.parts, -1)
-        q, k = (spread(self._one(split_heads(z, self.groups)), self.heads) for z in (q, k))
-        b, fall = at.clean(torch.sigmoid(self.b(x))).mT, self.fall(x)
-        y, s = delta_rule(
-            q * self.size**-0.5, k, split_heads(v, self.heads), b, None if fall is None else fall.mT, at, s
-        )
+        q, k = (spread(self.one(split_heads(z, self.groups)), self.heads) for z in (q, k))
+        b = at.clean(torch.sigmoid(self.b(x))).mT
+        y, s = self.remember(q * self.size**-0.5, k, split_heads(v, self.heads), b, x, at, s)
         y = F.rms_norm(merge_heads(y).unflatten(-1, (self.heads, -1)), (self.size,), self.weight, self.eps)
         return self.output(self.read(y, x).flatten(-2)), s
 
-    def _one(self, x: Tensor) -> Tensor:
+    def one(self, x: Tensor) -> Tensor:
         """Brought to length 1."""
         return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + self.eps)
