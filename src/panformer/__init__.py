@@ -21,6 +21,7 @@ _HOMES = {
     "load": "model.io",
     "save": "model.io",
     "grow": "model.grow",
+    "keep_freed": "core.memory",
     "optimize": "runtime.optimize",
     "estimate": "runtime.estimate",
     "Layout": "core.layout",
@@ -38,6 +39,7 @@ __all__ = [*_HOMES, "__version__"]
 if TYPE_CHECKING:
     from .core.errors import InputError, PanformerError
     from .core.layout import Batch, Layout, pack, pad
+    from .core.memory import keep_freed
     from .core.part import find, known
     from .core.spec import Spec
     from .model.build import build, part
