@@ -85,6 +85,7 @@ JOBS: Mapping[str, Job] = {
     "Hydra": Job({"use": "hydra", "heads": 8}),
     "Aaren": Job({"use": "aaren", "heads": 8}),
     "minGRU": Job({"use": "min_gru"}),
+    "LMU": Job({"use": "lmu"}),
 }
 
 
