@@ -212,6 +212,18 @@ def test_digits_of_the_test_are_enlarged_and_put_anywhere():
     torch.testing.assert_close(moved.x.add(1).sum((1, 2, 3)), plain.x.add(1).sum((1, 2, 3)))
 
 
+def test_permuted_digits_are_the_same_pixels_in_one_other_order_and_may_lack_their_end():
+    rows, other = (task("digits", form="pixels", order=o).batch(rng(), 8) for o in ("rows", "permuted"))
+    assert torch.equal(rows.x.sort(1).values, other.x.sort(1).values) and torch.equal(rows.y, other.y)
+    assert not torch.equal(rows.x, other.x)
+    again = task("digits", form="pixels", order="permuted", withheld=0.3)
+    whole, cut = other.x, again.test(rng(), 8).x
+    assert cut.shape == (8, 45) and again.batch(rng(), 8).x.shape == whole.shape
+    assert torch.equal(cut, task("digits", form="pixels", order="permuted").test(rng(), 8).x[:, :45])
+    with pytest.raises(InputError, match="pixels"):
+        task("digits", form="image", withheld=0.3)
+
+
 def test_digits_drawn_see_only_earlier_pixels():
     batch = task("digits", form="draw").batch(rng(), 4)
     assert torch.equal(batch.x[:, 1:], batch.y[:, :-1]) and (batch.x[:, 0] == 17).all()

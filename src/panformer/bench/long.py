@@ -87,6 +87,7 @@ JOBS: Mapping[str, Job] = {
     "Aaren": Job({"use": "aaren", "heads": 8}),
     "Megalodon": Job({"use": "megalodon", "heads": 1}),
     "minGRU": Job({"use": "min_gru"}),
+    "LMU": Job({"use": "lmu"}),
 }
 
 
