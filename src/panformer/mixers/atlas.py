@@ -27,7 +27,8 @@ class Atlas(Delta):
     are slices of silu(conv(.)); q, k and phi of them are brought to length 1. g = exp(u) sigmoid(.) with u learned,
     log a = log sigmoid(. + 4), one number per head. `inner: descent` has p = 0, r = 1 and f(Z) = Z; `momentum` has
     p = sigmoid(.) and r = sigmoid(.); `muon` also has f, which brings the singular values of Z near 1 in five steps.
-    exp(u) starts at 1 / (c chunk), so that the steps of a chunk are no more than one whole step. Behrouz et al. 2025,
+    exp(u) starts at 1 / (c chunk), so that the steps of a chunk are no more than one whole step; with f, which forgets how
+    large a slope is, at 1, and r near 0.1. Behrouz et al. 2025,
     with a matrix for a memory, not a deep network. c = chunk = 1, `descent` and a = 1 are DeltaNet.
     """
 
@@ -51,11 +52,12 @@ class Atlas(Delta):
         self.feature = c.feature.build(c.heads, self.size) if c.feature else None
         self.a = linear(width, c.heads)
         nn.init.constant_(self.a.bias, 4.0)
-        self.u = nn.Parameter(torch.full((c.heads,), -math.log(c.window * c.chunk)))
+        whole = 1 if self.steps else c.window * c.chunk
+        self.u = nn.Parameter(torch.full((c.heads,), -math.log(whole)))
         self.p = None if c.inner == "descent" else linear(width, c.heads)
         self.r = None if c.inner == "descent" else linear(width, c.heads)
         if self.r is not None and self.steps:
-            nn.init.constant_(self.r.bias, -2.0)  # f forgets how large a slope is, so that the rate alone says how far
+            nn.init.constant_(self.r.bias, -2.0)
 
     def nothing(self, q: Tensor) -> State:
         return nothing(q.new_zeros(*q.shape[:3], self.wide), q, self.window)

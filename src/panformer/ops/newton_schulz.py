@@ -14,7 +14,7 @@ FIRST, THIRD, FIFTH = 3.4445, -4.7750, 2.0315  # the slope at 0 is steep, so tha
 
 
 def orthogonal(z: Tensor, steps: int, eps: float = 1e-7) -> Tensor:
-    """(..., E, V) -> (..., E, V); a matrix of zeros stays one."""
+    """(..., E, V) -> (..., E, V); a matrix shorter than `eps` stays a short one."""
     x = z * torch.rsqrt(z.square().sum((-2, -1), keepdim=True) + eps**2)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x

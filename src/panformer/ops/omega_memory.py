@@ -7,6 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+FLOOR = (
+    0.1  # a shorter Z is a shorter step: at its own goal the memory would else leap by what rounding left of a slope
+)
+
 
 class Memory(NamedTuple):
     """What a row remembers; all zeros before its first token."""

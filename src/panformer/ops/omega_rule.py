@@ -3,7 +3,8 @@
     Z_t = p_t Z_{t-1} + sum_{i = t-c+1 .. t} g_i k_i (R' k_i - v_i)',   S_t = a_t S_{t-1} - r_t f(Z_t),   y_t = S_t' q_t
 
 The sum is the gradient of sum_i g_i |R' k_i - v_i|^2 / 2 at R, the memory that the token before this chunk of `chunk`
-tokens left; with chunk = 1 that is S_{t-1}. f is nothing, or brings singular values near 1 (Muon). Behrouz et al. 2025,
+tokens left; with chunk = 1 that is S_{t-1}. f is nothing, or brings singular values near 1
+(Muon), but makes a step of less than that where |Z_t| is below 0.1. Behrouz et al. 2025,
 Atlas: learning to optimally memorize the context at test time, equations 9 to 15, 32 and 33. c = chunk = 1 without p, r
 and f is the delta rule.
 """
@@ -21,7 +22,7 @@ from .backend import Operator
 from .check import Draw, mixed
 from .kernels.omega_rule_chunks import CHUNKS
 from .newton_schulz import orthogonal
-from .omega_memory import Memory, nothing
+from .omega_memory import FLOOR, Memory, nothing
 from .scan import loop
 
 
@@ -89,7 +90,7 @@ def _write(
     base = torch.where(_wide(begin, s.now), s.now, s.base)
     slope = k.mT @ (g[..., None] * (k @ base - v))
     speed = slope if push is None else push.exp()[..., None, None] * s.speed + slope
-    step = orthogonal(speed, steps) if steps else speed
+    step = orthogonal(speed, steps, FLOOR) if steps else speed
     step = step if rate is None else rate[..., None, None] * step
     now = (s.now if fall is None else fall.exp()[..., None, None] * s.now) - step
     return Memory(now, base, s.speed if push is None else speed, k[:, :, 1:], v[:, :, 1:], g[:, :, 1:])

@@ -21,7 +21,7 @@ from ...core.layout import Layout
 from ..backend import Kernel
 from ..cells import Cells, cells
 from ..newton_schulz import orthogonal
-from ..omega_memory import Memory, nothing
+from ..omega_memory import FLOOR, Memory, nothing
 
 
 class Chunk(NamedTuple):
@@ -104,7 +104,7 @@ def _turned(c: Chunk, base: Tensor, now: Tensor, speed: Tensor, steps: int) -> t
     pull = c.rate[:, :, None] if c.fade is None else c.fade * c.rate[:, :, None]
     pull = pull.expand(-1, -1, c.q.shape[2], -1).tril()
     states = now[:, :, None] if c.fades is None else c.fades[..., None, None] * now[:, :, None]
-    states = states - (pull @ orthogonal(speeds, steps).flatten(-2)).view_as(speeds)
+    states = states - (pull @ orthogonal(speeds, steps, FLOOR).flatten(-2)).view_as(speeds)
     y = (c.q[..., None, :] @ states)[..., 0, :]
     return y, states[:, :, -1], speed if c.pushes is None else speeds[:, :, -1]
 
