@@ -7,7 +7,7 @@ from scipy import fft
 from torch.autograd import gradcheck, gradgradcheck
 
 from panformer.core.layout import Layout, pack
-from panformer.ops.cosine import cosine, matrix, reference
+from panformer.ops.cosine import cosine, matrix, reference, traced
 from panformer.ops.kernels.cosine_fft import run
 
 LENGTHS = [5, 1, 8, 5, 2]
@@ -38,6 +38,12 @@ def test_back_undoes_it_in_any_layout(kind):
     torch.testing.assert_close(cosine(y, at, kind, True), x, rtol=1e-12, atol=1e-12)
     for one, got in zip(xs, y[0].split(LENGTHS), strict=True):
         torch.testing.assert_close(got, matrix(len(one), kind, LIKE) @ one, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "back"), [(2, False), (2, True), (4, True)])
+def test_the_form_for_graphs_is_the_reference(kind, back):
+    x, at = torch.randn(3, 7, 2, dtype=torch.float64), Layout.padded([7, 4, 1])
+    torch.testing.assert_close(traced(x, at, kind, back), reference(x, at, kind, back), rtol=0, atol=1e-12)
 
 
 def test_a_constant_has_one_coefficient():

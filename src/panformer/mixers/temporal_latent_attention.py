@@ -35,6 +35,7 @@ class TemporalLatentAttention(Latent):
     """
 
     paper = "Deng and Woodland 2025, Multi-head temporal latent attention"
+    causal = True
     examples = (
         {"heads": 2},
         {"heads": 2, "stride": 3, "kv_rank": 5, "turned_width": 6, "position": "rope", "q_rank": 7, "bias": True},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -55,7 +57,7 @@ def of_one(seed: int, halved: bool = True, length: int = 13) -> Pair:
     return part(x, at), plain(x, at)
 
 
-def _score(part: torch.nn.Module, chunk: int, c: Tensor) -> Tensor:
+def _score(part: Any, chunk: int, c: Tensor) -> Tensor:
     """<A wave(chunk), B c>: (B, 1), the wave written out."""
     rate = 10_000.0 ** (-torch.arange(0, c.shape[1], 2, dtype=torch.float64) / c.shape[1])
     wave = torch.stack(((chunk * rate).sin(), (chunk * rate).cos()), 1).flatten()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,8 @@ def temporal(seed: int, stride: int = 2, length: int = 11, width: int = 16, stre
     with torch.no_grad():
         if not streams:
             return [ours(x, Layout.dense(2, length))], [peer(x, x, x, position=place)]
-        state, kept, mine, answers = ours.start(2, x), {}, [], []
+        kept: dict[str, Any] = {}
+        state, mine, answers = ours.start(2, x), [], []
         for t in range(length):
             now = x[:, t : t + 1]
             y, state = ours.step(now, Layout.dense(2, 1, t), state)
