@@ -38,8 +38,9 @@ def refuses(
     dropout: float = 0.0,
     cap: float | None = None,
 ) -> str | None:
-    if q.dtype != torch.bfloat16 or q.device.type != "cpu":
-        return "not in bf16 on a CPU"
+    why = lacks(q.device, q.dtype)
+    if why is not None:
+        return why
     if torch.is_grad_enabled():
         return "the backward pass would keep the weights"
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
@@ -51,7 +52,7 @@ def refuses(
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
     if scores < LEAST or k.shape[2] > MOST:
         return f"{scores} scores of {k.shape[2]} keys: the fused call is quicker under {LEAST} and over {MOST}"
-    return None if _fits() else "this processor has no units for bf16, or tiles that the fused call uses"
+    return None
 
 
 def run(
@@ -85,6 +86,12 @@ def _mixed(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     return torch.bmm(weight, v) / total.view(*q.shape[:2], 1)
 
 
+def lacks(device: torch.device, dtype: torch.dtype) -> str | None:
+    if dtype != torch.bfloat16 or device.type != "cpu":
+        return "not in bf16 on a CPU"
+    return None if _fits() else "this processor has no units for bf16, or tiles that the fused call uses"
+
+
 @cache
 def _fits() -> bool:
     tiles = torch.cpu._is_amx_tile_supported()
@@ -96,4 +103,4 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     return draw(2, 4, 35, 8), draw(2, 2, 35, 8), draw(2, 2, 35, 8), Same(), at, at, 0.35
 
 
-PRODUCTS = Kernel("products", refuses, run, sample)
+PRODUCTS = Kernel("products", refuses, run, sample, lacks)
