@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from panformer.core.part import config
-from panformer.linears.int8 import ZERO, Int8, _rounded
+from panformer.linears._int8 import ZERO, _rounded
+from panformer.linears.int8 import Int8
 from panformer.linears.packed import Packed
 from panformer.ops.activations import ACTIVATIONS
 from panformer.ops.maps import activated, together

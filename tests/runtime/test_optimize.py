@@ -72,6 +72,8 @@ def test_bad_requests(model):
         optimize(model, rows=0)
     with pytest.raises(InputError, match="unknown linear part 'int5'"):
         optimize(model, forms=["int5"])
+    with pytest.raises(InputError, match="need a sample"):
+        optimize(model, forms=["int8_static"])
     with pytest.raises(InputError, match="no device 'cuda:99' here; this machine has cpu"):
         optimize(model, device="cuda:99")
     with pytest.raises(InputError, match="no device 'gpu' here"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,19 +14,27 @@ from ..measure.cost import of_model
 from ..model.linears import replace_linears
 from ..model.model import Model
 from ..runtime.optimize import narrowed
+from ..runtime.reach import fit, watched
 from .race import matmul_rate
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 ROWS = 1024
 
 
-def forms(model: Model) -> dict[str, Model]:
-    """fp32 and bf16 with pre-packed maps; int8 maps in a model that computes all else in the better of the two."""
+def forms(model: Model, sample: Sequence[Any]) -> dict[str, Model]:
+    """fp32 and bf16 with pre-packed maps; int8 maps in a model that computes all else in the better of the two, fitted
+    to what they read in a call with `sample`, or with a scale for each row as it comes."""
     half = narrowed(model, ROWS)
+    wide = model if half is None else half[0]
+    with torch.inference_mode():
+        _, reach = watched(model, lambda: model(*sample))
+    static = _with(copy.deepcopy(wide), "int8_static")
+    fit(static, model, reach)
     return {
         "fp32": _with(copy.deepcopy(model), "packed"),
         "bf16": _with(copy.deepcopy(model).bfloat16(), "packed"),
-        "int8": _with(copy.deepcopy(model) if half is None else half[0], "int8"),
+        "int8": static,
+        "int8 by row": _with(copy.deepcopy(wide), "int8"),
     }
 
 

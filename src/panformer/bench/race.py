@@ -109,7 +109,7 @@ def write(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def _whole_product(size: int) -> Callable[[], Tensor]:
-    from ..linears.int8 import product
+    from ..linears._int8 import product
 
     codes = torch.randint(1, 255, (size, size), dtype=torch.uint8)
     packed = torch.ops.onednn.qlinear_prepack(torch.randint(-127, 127, (size, size), dtype=torch.int8), None)

@@ -44,15 +44,17 @@ def vision(plan: Plan, jobs: Mapping[str, tuple[int, int, int]] = JOBS, batch: i
     with tempfile.TemporaryDirectory() as home:
         python, failed = prepare("inference", INFERENCE, plan.say) if plan.peers else (None, {})
         missing |= failed
-        images = torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+        images, others = (
+            torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(seed)) for seed in range(2)
+        )
         file = Path(home) / "images.npy"
         np.save(file, images.numpy())
         for job, size in jobs.items():
             plan.say(f"{job}: {batch} images")
             folder = folders.vit(Path(home) / job, *size)
             model = convert.load(folder).eval()
-            own = forms(model)
-            picked = optimize(model, "throughput", sample=(images[:2],), dtype="auto", tolerance=0.05)
+            own = forms(model, (others,))
+            picked = optimize(model, "throughput", sample=(others,), dtype="auto", tolerance=0.05)
             calls = {n: partial(_classify, m, images) for n, m in {**own, "picked": picked.model}.items()}
             flops = trace(model, images).flops
             with ExitStack() as stack:

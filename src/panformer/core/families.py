@@ -266,6 +266,7 @@ class Linear(Part):
     family = "linears"
     learns: ClassVar[bool] = False  # whether models are trained with it, not only put into this form afterwards
     fuses: ClassVar[frozenset[str]] = frozenset()  # activations that `fused` can apply
+    fits: ClassVar[bool] = False  # whether `fit` may be called in the place of `take`
 
     def take(self, plain: nn.Linear) -> None:
         raise NotImplementedError
@@ -276,6 +277,10 @@ class Linear(Part):
     def fused(self, x: Tensor, activation: Any) -> Tensor:
         """The activation of the answer, in one operation."""
         raise NotImplementedError(f"{self.use()} fuses no activation")
+
+    def fit(self, plain: nn.Linear, low: Tensor, high: Tensor) -> None:
+        """`take`, where the least and the largest number that each input (inputs,) had on a sample are known."""
+        raise NotImplementedError(f"{self.use()} has no use for what comes in")
 
     @classmethod
     def together(cls, x: Tensor, maps: Sequence[Any]) -> tuple[Tensor, ...]:

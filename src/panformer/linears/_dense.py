@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,14 @@ from ..core.families import Linear, stamp
 ONEDNN = torch.backends.mkldnn.is_available()
 
 
+class Known(NamedTuple):
+    """How inputs (N, K) become codes: round(x * inverse + shift), where `zero` stands for 0."""
+
+    inverse: Tensor  # (K,)
+    shift: Tensor  # (K,)
+    zero: int
+
+
 class Joint(NamedTuple):
     """The matrices of maps that read the same input, one below the other, as the machine wants them."""
 
@@ -20,6 +28,7 @@ class Joint(NamedTuple):
     scale: Tensor | None
     bias: Tensor | None
     sizes: list[int]  # outputs of each map
+    inputs: Known | None = None  # where it does not depend on them
 
     def apart(self, out: Tensor, x: Tensor) -> tuple[Tensor, ...]:
         """The answers (N, sum of sizes) to x (..., inputs), map by map, in the type of x."""
@@ -62,11 +71,13 @@ class Codes(Derived):
     """A map in whole numbers: moves with the model, but its scales stay in fp32 whatever the model computes in."""
 
     scale: Tensor
+    exact: ClassVar[tuple[str, ...]] = ("scale",)  # buffers that stay in fp32
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        exact = self.scale
+        kept = {name: getattr(self, name) for name in self.exact}
         super()._apply(fn, recurse)
-        self.scale = exact.to(next(self.buffers()).device)
+        for name, value in kept.items():
+            setattr(self, name, value.to(next(self.buffers()).device))
         return self
 
 

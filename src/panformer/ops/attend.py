@@ -14,6 +14,7 @@ from .backend import Operator
 from .check import Draw, mixed
 from .kernels.attend_blocks import BLOCKS
 from .kernels.attend_groups import GROUPS
+from .kernels.attend_products import PRODUCTS
 from .kernels.attend_rows import ROWS
 from .kernels.attend_sdpa import SDPA
 from .kernels.attend_step import STEP
@@ -73,4 +74,4 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     return draw(2, 4, 70, 8), draw(2, 2, 70, 8), draw(2, 2, 70, 8), Same() & Causal(), at, at, 0.35
 
 
-attend = Operator("attend", reference, STEP, ROWS, WINDOW, GROUPS, BLOCKS, SDPA, sample=sample)
+attend = Operator("attend", reference, STEP, ROWS, WINDOW, GROUPS, BLOCKS, PRODUCTS, SDPA, sample=sample)

@@ -17,6 +17,7 @@ from ..core.part import Config, config
 from ..core.spec import Stand
 from ..model.linears import replace_linears
 from ..model.model import Model
+from .reach import Reach, fit, watched
 
 Goal = Literal["latency", "throughput", "memory"]
 Dtype = Literal["same", "auto"]
@@ -62,10 +63,12 @@ def optimize(
     """A copy of `model` for inference with each linear map in the form that is fastest here (or smallest), by measurement.
 
     `sample` holds arguments of a call, to compare answers on; by default one of the model's own kind is drawn. The
-    copy's answers differ by at most `tolerance` relative to the largest answer: a form that breaks this is given up
-    for all maps, the coarsest first. `forms` are the linears tried, next to the plain map: by default `packed`, `int8`
-    and, for memory, `int4`. With dtype `auto` an fp32 model becomes bf16 where that was measured to be faster here,
-    which is the last to be given up. `rows` is how many tokens a call brings; by default 1 for latency, 1024 for
+    copy's answers to it differ by at most `tolerance` relative to the largest answer: a form that breaks this is given
+    up for all maps, the coarsest first. `forms` are the linears tried, next to the plain map: by default `packed`,
+    `int8`, with a sample `int8_static`, and for memory `int4`. `int8_static` is fitted to what each map reads on the
+    sample, and cuts off what is far beyond it later: the sample should have many rows like those that are to come (a
+    map behind a pool reads one per sequence). With dtype `auto` an fp32 model becomes bf16 where that was measured to be
+    faster here, which is the last to be given up. `rows` is how many tokens a call brings; by default 1 for latency, 1024 for
     throughput, 16 for memory. The copy is measured and left on `device`, by default where the model is. The measured
     times, the bytes saved and the error are in the ledger.
     """
@@ -77,17 +80,20 @@ def optimize(
         raise InputError(f"optimize: dtype must be one of {', '.join(get_args(Dtype))}, got {dtype!r}")
     if rows is not None and rows < 1:
         raise InputError(f"optimize: rows must be at least 1, got {rows}")
-    default = ("packed", "int8", {"use": "int4", "group": 32}) if for_ == "memory" else ("packed", "int8")
-    tried = [config("linears", f) for f in (default if forms is None else forms)]
+    static = ("int8_static",) if sample is not None else ()
+    small = ({"use": "int4", "group": 32},) if for_ == "memory" else ()
+    tried = [config("linears", f) for f in (("packed", "int8", *static, *small) if forms is None else forms)]
+    if sample is None and any(f.part.fits for f in tried):
+        raise InputError("optimize: forms that are fitted to what comes in need a sample")
     call = tuple(sample) if sample is not None else _drawn(model)
-    want = _answer(model, tuple(_as(x, model) for x in call))
+    want, reach = watched(model, lambda: _answer(model, tuple(_as(x, model) for x in call)))
     if device is not None:
         model = copy.deepcopy(model).to(_there(device))
     size = rows or ROWS[for_]
     narrow = [narrowed(model, size)] if dtype == "auto" else []
     for start, first in [*(n for n in narrow if n is not None), (model, [])]:
         for count in range(len(tried), -1, -1):  # from fine to coarse: the coarsest goes first
-            copied, ledger = _replaced(start, for_, tried[:count], size)
+            copied, ledger = _replaced(start, for_, tried[:count], size, reach)
             error = _apart(_answer(copied, tuple(_as(x, copied) for x in call)), want)
             if error <= tolerance:
                 return Optimized(copied, [*first, *ledger], error, tolerance)
@@ -127,7 +133,7 @@ def narrowed(model: Model, rows: int) -> tuple[Model, list[Edit]] | None:
     return out, [Edit("*", "bf16", len(plain), before, after, rows, _bytes(model) - _bytes(out))]
 
 
-def _replaced(model: Model, goal: Goal, forms: Sequence[Config], rows: int) -> tuple[Model, list[Edit]]:
+def _replaced(model: Model, goal: Goal, forms: Sequence[Config], rows: int, reach: Reach) -> tuple[Model, list[Edit]]:
     out = copy.deepcopy(model).eval()
     maps: dict[tuple[int, int, bool], list[str]] = {}
     for path, module in out.named_modules():
@@ -147,6 +153,7 @@ def _replaced(model: Model, goal: Goal, forms: Sequence[Config], rows: int) -> t
             replace_linears(out, stand)
             stands.append(stand)
         ledger.append(Edit(_pattern(paths), best.part.use(), len(paths), before, after, rows, saved * len(paths)))
+    fit(out, model, reach)
     out.spec = out.spec.model_copy(update={"linears": tuple(stands)})
     return out, ledger
 
@@ -154,6 +161,9 @@ def _replaced(model: Model, goal: Goal, forms: Sequence[Config], rows: int) -> t
 def _form(plain: nn.Linear, form: Config) -> nn.Module:
     part = form.part(form, plain.in_features, plain.out_features, plain.bias is not None)
     part.take(plain)
+    if part.fits:  # its speed is the same for all
+        one = torch.ones(plain.in_features, device=plain.weight.device)
+        part.fit(plain, -one, one)
     return part.eval().to(plain.weight.device)
 
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from peer_onnx import in_8_bits, session
 from peer_serve import fastest, serve
 
 BATCHES = (8, 16, 32)  # the fastest on a part of the texts is taken
@@ -154,26 +155,12 @@ def capabilities(core):
 
 
 def onnxruntime(folder, precision, threads, texts):
-    import onnxruntime as ort
-
     words = tokenizer(folder)
     path = exported(folder)
-    if precision == "int8":
-        from onnxruntime.quantization import quant_pre_process, quantize_dynamic
-
-        small, ready = path.replace(".onnx", ".int8.onnx"), path.replace(".onnx", ".ready.onnx")
-        try:
-            quant_pre_process(path, ready, skip_symbolic_shape=True)
-        except Exception:  # it only helps the quantiser
-            shutil.copy(path, ready)
-        quantize_dynamic(ready, small, per_channel=True)
-        path = small
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    ready = session(in_8_bits(path) if precision == "int8" else path, threads)
 
     def run(x, keep):
-        return session.run(["hidden"], {"input_ids": x, "attention_mask": keep})[0]
+        return ready.run(["hidden"], {"input_ids": x, "attention_mask": keep})[0]
 
     return lambda some, size: by_length(words, some, size, run)
 

@@ -1,6 +1,7 @@
 """Peers that classify images: one batch of images (B, 3, H, W) to logits (B, classes)."""
 
 import numpy as np
+from peer_onnx import in_8_bits, session
 from peer_serve import serve
 
 
@@ -69,19 +70,11 @@ def openvino(folder, precision, threads, images):
 
 
 def onnxruntime(folder, precision, threads, images):
-    import onnxruntime as ort
-
     path = exported(folder, images)
     if precision == "int8":
-        from onnxruntime.quantization import quantize_dynamic
-
-        small = path.replace(".onnx", ".int8.onnx")
-        quantize_dynamic(path, small, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"])
-        path = small
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(["logits"], {"images": images})[0]
+        path = in_8_bits(path, op_types_to_quantize=["MatMul", "Gemm"])
+    ready = session(path, threads)
+    return lambda: ready.run(["logits"], {"images": images})[0]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ...core.layout import Layout
 from ...core.score import Causal, Same, Score, conjuncts, given, split
 from ..backend import Kernel
 from ..check import Draw
-from . import attend_sdpa
+from . import attend_products, attend_sdpa
 
 SMALL = 8  # tokens per block on average under which calls cost more than the padding they save
 
@@ -69,7 +69,10 @@ def run(
     outs = []
     for start, count, length, at in blocks:
         a, b, c = (_cut(x, start, count, length) for x in (q, k, v))
-        out = attend_sdpa.call(a, b, c, score, at, at, scale, dropout, grouped)  # (n, H, L, E)
+        if attend_products.refuses(a, b, c, score, at, at, scale, dropout) is None:
+            out = attend_products.run(a, b, c, score, at, at, scale)  # (n, H, L, E)
+        else:
+            out = attend_sdpa.call(a, b, c, score, at, at, scale, dropout, grouped)
         outs.append(out.transpose(1, 2).flatten(0, 1))
     return torch.cat(outs)[None].transpose(1, 2)
 
