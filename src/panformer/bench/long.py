@@ -84,7 +84,7 @@ JOBS: Mapping[str, Job] = {
     "LION": Job({"use": "lion", "heads": 8, "decay": "selective"}),
     "Hydra": Job({"use": "hydra", "heads": 8}),
     "Aaren": Job({"use": "aaren", "heads": 8}),
-    "Megalodon": Job({"use": "megalodon", "heads": 1}),
+    "Megalodon": Job({"use": "megalodon", "heads": 1, "chunk": 1024}),
     "minGRU": Job({"use": "min_gru"}),
 }
 
