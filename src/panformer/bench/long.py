@@ -85,7 +85,7 @@ JOBS: Mapping[str, Job] = {
     "Hyena": Job({"use": "hyena", "causal": True}),
     "Hydra": Job({"use": "hydra", "heads": 8}),
     "Aaren": Job({"use": "aaren", "heads": 8}),
-    "Megalodon": Job({"use": "megalodon", "heads": 1}),
+    "Megalodon": Job({"use": "megalodon", "heads": 1, "chunk": 1024}),
     "minGRU": Job({"use": "min_gru"}),
     "LMU": Job({"use": "lmu"}),
 }

@@ -67,7 +67,8 @@ class Layer(nn.Module):
 
             return mix
 
-        return self.residual(x, at, [bind(name) for name in self.branches], normal), after
+        out = self.residual(x, at, [bind(name) for name in self.branches], normal)
+        return out, {name: after[name] for name in state}  # in the order that the state came in
 
 
 class Trunk(nn.Module):
