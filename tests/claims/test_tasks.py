@@ -125,6 +125,14 @@ def test_addition_asks_for_the_sum(first, hints, base):
     assert len(begins) > 3 or not hints, "markers begin anywhere"
 
 
+def test_addition_scores_digits_or_whole_sums():
+    for score, want in (("digit", (3.0, 4.0)), ("string", (1.0, 2.0))):
+        t = task("addition", high=3, hints=5, score=score)
+        y = torch.tensor([[SKIP, 12, 3, 13, 1], [SKIP, 13, 0, 14, 2]])
+        out = torch.nn.functional.one_hot(torch.tensor([[0, 12, 3, 13, 1], [0, 12, 0, 14, 1]]), 17).float()
+        assert t.score(out, y) == want
+
+
 @pytest.mark.parametrize("use", [use for use in ALL if "test" in registry.task({"use": use}).Config.model_fields])
 def test_what_only_the_test_reads_does_not_change_training(use):
     short = task(use)

@@ -25,7 +25,7 @@ class Addition(Task):
         base: int = Field(10, ge=2, le=10)
         first: str = Field("high", pattern="^(high|low)$")
         hints: int = Field(0, ge=0, description="markers there are; 0: digits stand alone")
-        score: str = Field("string", pattern="^(symbol|string)$", description="share of whole sums, or of symbols")
+        score: str = Field("string", pattern="^(digit|string)$", description="share of whole sums, or of digits")
 
         @model_validator(mode="after")
         def _fits(self):
@@ -47,7 +47,9 @@ class Addition(Task):
         return self._make(rng, torch.full((size,), self.config.test or self.config.high))
 
     def score(self, out, target):
-        return super().score(out, target) if self.config.score == "symbol" else exact(out, target)
+        if self.config.score == "string":
+            return exact(out, target)
+        return super().score(out, torch.where(target < HINT, target, SKIP))  # markers tell themselves
 
     def _make(self, rng: torch.Generator, digits: Tensor) -> Batch:
         """Row i: the sum of two numbers of digits_i digits, without its last token, which is only asked."""
