@@ -103,8 +103,9 @@ def test_copy_scores_symbols_or_whole_strings():
 
 @pytest.mark.parametrize("first", ["high", "low"])
 @pytest.mark.parametrize("hints", [0, 12])
-def test_addition_asks_for_the_sum(first, hints):
-    t = task("addition", low=2, high=7, first=first, hints=hints)
+@pytest.mark.parametrize("base", [10, 3])
+def test_addition_asks_for_the_sum(first, hints, base):
+    t = task("addition", low=2, high=7, first=first, hints=hints, base=base)
     batch, each, begins = t.batch(rng(), 64), 2 if hints else 1, set()
     assert set(((batch.lengths - 1) // each // 3).tolist()) == set(range(2, 8))
     for x, y, n in zip(batch.x.tolist(), batch.y.tolist(), batch.lengths.tolist(), strict=True):
@@ -119,9 +120,17 @@ def test_addition_asks_for_the_sum(first, hints):
             assert rising[0] == rising[1] == rising[2][:-1], "digits of one place have one marker"
             begins.add(rising[0][0])
             parts = [p[1::2] for p in parts]
-        a, b, c = (int("".join(map(str, p if first == "high" else p[::-1]))) for p in parts)
+        a, b, c = (int("".join(map(str, p if first == "high" else p[::-1])), base) for p in parts)
         assert a + b == c and len(parts[2]) == len(parts[0]) + 1
     assert len(begins) > 3 or not hints, "markers begin anywhere"
+
+
+def test_addition_scores_digits_or_whole_sums():
+    for score, want in (("digit", (3.0, 4.0)), ("string", (1.0, 2.0))):
+        t = task("addition", high=3, hints=5, score=score)
+        y = torch.tensor([[SKIP, 12, 3, 13, 1], [SKIP, 13, 0, 14, 2]])
+        out = torch.nn.functional.one_hot(torch.tensor([[0, 12, 3, 13, 1], [0, 12, 0, 14, 1]]), 17).float()
+        assert t.score(out, y) == want
 
 
 @pytest.mark.parametrize("use", [use for use in ALL if "test" in registry.task({"use": use}).Config.model_fields])

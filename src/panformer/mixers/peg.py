@@ -32,7 +32,7 @@ class Peg(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        how = "circular" if c.border == "wrap" else "zeros"
+        how: Literal["zeros", "circular"] = "circular" if c.border == "wrap" else "zeros"
         side = odd(c.kernel, "peg")
         self.conv = nn.Conv2d(width, width, side, padding=side // 2, groups=width, padding_mode=how)
 

@@ -2,7 +2,7 @@
 
 Trained on low to high digits, tested at exactly `test`. `first` says whether a number begins with its highest or its
 lowest digit. With `hints` h every digit comes after a marker, the same one for all digits of one place; the markers of
-a sum are neighbours among h, beginning anywhere. Zhou et al. 2024, Transformers can achieve length generalization but
+a sum are neighbours among h, beginning anywhere. Digits of a smaller `base` are learned sooner. Zhou et al. 2024, Transformers can achieve length generalization but
 not robustly.
 """
 
@@ -22,9 +22,10 @@ class Addition(Task):
         low: int = Field(1, gt=0)
         high: int = Field(5, gt=0)
         test: int | None = Field(None, gt=0, description="digits in the test, `high` by default")
+        base: int = Field(10, ge=2, le=10)
         first: str = Field("high", pattern="^(high|low)$")
         hints: int = Field(0, ge=0, description="markers there are; 0: digits stand alone")
-        score: str = Field("string", pattern="^(symbol|string)$", description="share of whole sums, or of symbols")
+        score: str = Field("string", pattern="^(digit|string)$", description="share of whole sums, or of digits")
 
         @model_validator(mode="after")
         def _fits(self):
@@ -46,11 +47,13 @@ class Addition(Task):
         return self._make(rng, torch.full((size,), self.config.test or self.config.high))
 
     def score(self, out, target):
-        return super().score(out, target) if self.config.score == "symbol" else exact(out, target)
+        if self.config.score == "string":
+            return exact(out, target)
+        return super().score(out, torch.where(target < HINT, target, SKIP))  # markers tell themselves
 
     def _make(self, rng: torch.Generator, digits: Tensor) -> Batch:
         """Row i: the sum of two numbers of digits_i digits, without its last token, which is only asked."""
-        pairs = draw(rng, 0, 10, len(digits), 2, int(digits.max()))
+        pairs = draw(rng, 0, self.config.base, len(digits), 2, int(digits.max()))
         starts = torch.rand(len(digits), generator=rng)
         each = 2 if self.config.hints else 1
         lengths = each * (3 * digits + 1) + 1
@@ -68,7 +71,7 @@ class Addition(Task):
         """pairs (k, 2, n) digits, lowest first; starts (k,) in [0, 1), where the markers begin -> (k, T) tokens."""
         n = pairs.shape[-1]
         first = (starts * (self.config.hints - n)).long()
-        a, b, c = (self._number(x, first) for x in (*pairs.unbind(1), total(pairs)))
+        a, b, c = (self._number(x, first) for x in (*pairs.unbind(1), total(pairs, self.config.base)))
         plus, equals = (torch.full((len(pairs), 1), mark) for mark in (PLUS, EQUALS))
         return torch.cat([a, plus, b, equals, c], 1)
 
@@ -80,11 +83,11 @@ class Addition(Task):
         return (digits.flip(1) if self.config.first == "high" else digits).flatten(1)
 
 
-def total(pairs: Tensor) -> Tensor:
+def total(pairs: Tensor, base: int) -> Tensor:
     """(k, 2, n) digits, lowest first -> (k, n + 1) digits of the sum."""
     carry = torch.zeros(len(pairs), dtype=torch.int64)
     out = []
     for both in pairs.sum(1).unbind(1):
-        out.append((both + carry) % 10)
-        carry = (both + carry) // 10
+        out.append((both + carry) % base)
+        carry = (both + carry) // base
     return torch.stack([*out, carry], 1)
