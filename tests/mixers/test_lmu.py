@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from panformer.core.errors import InputError
 from panformer.core.layout import Layout
 from panformer.core.part import config
 from panformer.core.state import size
+from panformer.ops.spike import Neuron, fire
 
 WIDTH = 10
 
@@ -63,8 +65,6 @@ def test_spiking_maps_read_only_zeros_and_ones(kernel):
 
 
 def test_spiking_is_the_layers_written_out():
-    from panformer.ops.spike import Neuron, fire
-
     part, x, at = _mixer("spiking_mlp", hidden=8, kernel=3), torch.randn(1, 20, WIDTH).double(), Layout.dense(1, 20)
     u = part.up(fire(x, Neuron(), at, None, False)[0])[0]
     near = [sum(part.filter[:, 2 - j] * u[t - j] for j in range(min(3, t + 1))) for t in range(20)]
@@ -79,11 +79,10 @@ def test_spiking_learns_below_its_spikes_only_in_training():
     assert part.up.weight.grad.abs().sum() > 0
     part.zero_grad()
     part.eval()(x, Layout.dense(1, 20)).sum().backward()
-    assert part.up.weight.grad is None and part.down.weight.grad.abs().sum() > 0
+    assert part.up.weight.grad is None or not part.up.weight.grad.any()
+    assert part.down.weight.grad.abs().sum() > 0
 
 
 def test_a_norm_over_all_tokens_is_refused():
-    from panformer.core.errors import InputError
-
     with pytest.raises(InputError, match="spiking_mlp: norm 'group'"):
         config("mixers", {"use": "spiking_mlp", "norm": {"use": "group"}}).build(WIDTH)

@@ -76,7 +76,7 @@ def spikes(seed: int, reset: Reset = "subtract", length: int = 20, reaches: bool
         v = 0.0
         left: list[float] = []  # of what each token put into the potential, as it stands now
         for t in range(length):
-            v = n.decay * v + float(x[0, t, c])
+            v = n.decay * v + float(x.detach()[0, t, c])
             left = [n.decay * z if reaches else 0.0 for z in left] + [1.0]
             p = 1 / (1 + math.exp(-4 * (v / n.threshold - 1)))
             s = float(v >= n.threshold)
