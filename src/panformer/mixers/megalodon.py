@@ -95,8 +95,7 @@ class Megalodon(Mixer):
         u, h = self._average(x, at, h)
         q, *new = self._maps(u, x, at)
         k, v, past = grown(k, new[0], 2), grown(v, new[1], 2), joined((seg, pos), at)
-        here, there = (z.derive(("in chunks", self.chunked), lambda z=z: _marked(z, self.chunked)) for z in (at, past))
-        y = self._read(q, k, v, here, there, u)
+        y = self._read(q, k, v, _marked(at, self.chunked), _marked(past, self.chunked), u)
         if not exporting():
             first = first_in_chunk(past, self.chunked)
             k, v = tail(k, 2, first), tail(v, 2, first)
@@ -148,4 +147,4 @@ def _cut(at: Layout, size: int) -> Layout:
 
 def _marked(at: Layout, size: int) -> Layout:
     """The same for rows that are pieces of one sequence, padding anywhere: named by the chunk itself."""
-    return Layout(torch.where(at.valid, at.pos[..., 0] // size, -1), at.pos)
+    return at.derive(("marked", size), lambda: Layout(torch.where(at.valid, at.pos[..., 0] // size, -1), at.pos))

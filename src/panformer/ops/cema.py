@@ -46,7 +46,7 @@ def _by_token(
     live = at.valid.expand(x.shape[:2])[..., None, None]
     keep = live if h is not None else live & ~at.starts.expand(x.shape[:2])[..., None, None]
 
-    def advance(s: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def advance(s: tuple[Tensor, ...], now: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
         (a, b), (x, live, keep) = s, now
         new = (
             torch.where(keep, real * a - imaginary * b, 0) + x[..., None],
@@ -55,7 +55,7 @@ def _by_token(
         return torch.where(live, new[0], a), torch.where(live, new[1], b)
 
     empty = x.new_zeros(len(x), *fall.shape)
-    s = (empty, empty) if h is None else h.to(wide).unbind(-1)
+    s: tuple[Tensor, ...] = (empty, empty) if h is None else h.to(wide).unbind(-1)
     if graph:
         s, states = loop(advance, s, (x, live, keep))
     else:

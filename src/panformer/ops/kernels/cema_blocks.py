@@ -28,7 +28,7 @@ def refuses(x: Tensor, fall: Tensor, turn: Tensor, weight: Tensor, at: Layout, h
 class Places(NamedTuple):
     """Which token stands at each of L places, L a multiple of the block."""
 
-    index: Tensor  # (R, L) into the B * T tokens
+    token: Tensor  # (R, L) into the B * T tokens
     real: Tensor  # (R, L) False where there is none
     first: Tensor | None  # (R, n) blocks that begin a sequence; None: only the first of a row may
 
@@ -46,7 +46,7 @@ def run(
         line = F.pad(x, (0, 0, 0, -x.shape[1] % size))
     else:
         where = at.derive(("cema", size, h is None), lambda: _places(at, size, h is not None))
-        line = x.flatten(0, 1)[where.index].masked_fill(~where.real[..., None], 0)
+        line = x.flatten(0, 1)[where.token].masked_fill(~where.real[..., None], 0)
     blocks = line.unflatten(1, (-1, size))  # (R, n, c, D)
     many, seen = blocks.shape[:2], blocks.permute(3, 2, 0, 1).flatten(2)  # (D, c, R n)
     apart = torch.arange(size, device=x.device)
@@ -66,7 +66,7 @@ def run(
     if where is None:
         return y[:, : x.shape[1]].to(kind), last
     back = y.new_zeros(x.shape[0] * x.shape[1], x.shape[2])
-    return back.index_copy(0, where.index[where.real], y[where.real]).view_as(x).to(kind), last
+    return back.index_copy(0, where.token[where.real], y[where.real]).view_as(x).to(kind), last
 
 
 def _states(sums: Tensor, many: tuple[int, int]) -> Tensor:
