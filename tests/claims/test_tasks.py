@@ -81,6 +81,16 @@ def test_recall_asks_for_the_value_of_each_key():
         assert y[12:] == [value[key] for key in x[12:]]
 
 
+def test_recall_of_repeated_keys_asks_for_those_seen_before():
+    batch = task("recall", vocab=10, pairs=12).batch(rng(), 16)
+    for x, y in zip(batch.x.tolist(), batch.y.tolist(), strict=True):
+        value = {}
+        for i in range(0, 23, 2):
+            assert y[i] == value.get(x[i], SKIP)
+            if i < 22:
+                assert y[i + 1] == SKIP and value.setdefault(x[i], x[i + 1]) == x[i + 1] >= 5
+
+
 @pytest.mark.parametrize("low", [1, 5])
 def test_copy_asks_for_the_string_again(low):
     t = task("copy", vocab=5, low=low, high=7)

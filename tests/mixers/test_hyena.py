@@ -31,7 +31,7 @@ def _x(batch=1, length=LENGTH):
 
 def _weight(m, channel, order, t):
     """h(t) of one channel and order, from the formula."""
-    f, i = m.implicit, channel * m.order + order
+    f, i = m.implicit, channel * m.convolutions + order
     z = [t / 16, *(math.cos(2 * math.pi * k * t / 16) for k in range(3))]
     z = torch.tensor([*z, *(math.sin(2 * math.pi * k * t / 16) for k in range(3))], dtype=torch.float64)
     for w, b, pace in zip((f.enter, *f.inner), f.offsets, f.pace):
@@ -41,14 +41,18 @@ def _weight(m, channel, order, t):
     return (math.exp(-rate * abs(t)) + 0.05) * (f.leave[i] @ z)
 
 
-@pytest.mark.parametrize(("order", "causal"), [(2, True), (3, True), (2, False)])
-def test_is_the_recurrence_token_by_token(order, causal):
-    m, x = _mixer(order=order, causal=causal, bias=True), _x()
+@pytest.mark.parametrize(
+    ("order", "causal", "start"), [(2, True, "filter"), (3, True, "filter"), (2, False, "filter"), (3, True, "gate")]
+)
+def test_is_the_recurrence_token_by_token(order, causal, start):
+    m, x = _mixer(order=order, causal=causal, start=start, bias=True), _x()
     u = m.input(x[0])
     left = 2 if causal else 1
     near = [[(k, t + k - left) for k in range(3) if 0 <= t + k - left < LENGTH] for t in range(LENGTH)]
     u = torch.stack([m.offset + sum(m.filter[:, k] * u[s] for k, s in pairs) for pairs in near])
     z, *gates = u.split(WIDTH, -1)
+    if start == "gate":
+        z, gates = gates[0] * z, gates[1:]
     for n, gate in enumerate(gates):
         new = torch.zeros_like(z)
         for d in range(WIDTH):
@@ -90,8 +94,8 @@ def _short(m, u, slot):
     return sum(taps[:, k] * padded[:, k : k + u.shape[1]] for k in range(3))
 
 
-def test_with_a_first_filter_of_one_it_is_the_published_code():
-    """There order 2 is x^2 (h * (x^1 v)): the first convolution is left out."""
+def test_a_first_filter_of_one_is_a_start_with_a_gate():
+    """The published code: order 2 is x^2 (h * (x^1 v))."""
     m, x, at = _mixer(causal=True), _x(), Layout.dense(1, LENGTH)
     with torch.no_grad():
         m.implicit.leave.unflatten(0, (WIDTH, 2))[:, 0] = 0
@@ -100,8 +104,12 @@ def test_with_a_first_filter_of_one_it_is_the_published_code():
     h = m.filters(LENGTH)[1]
     lags = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)
     toeplitz = torch.where(lags >= 0, h[:, lags.clamp(min=0)], 0)
-    z = two * torch.einsum("dts,bsd->btd", toeplitz, one * v)
-    torch.testing.assert_close(m(x, at), m.output(z))
+    want = m.output(two * torch.einsum("dts,bsd->btd", toeplitz, one * v))
+    torch.testing.assert_close(m(x, at), want)
+    gate = _mixer(causal=True, start="gate")
+    gate.load_state_dict({k: v for k, v in m.state_dict().items() if k not in ("implicit.leave", "skip")}, strict=False)
+    gate._skipping = lambda *_: (None, h)
+    torch.testing.assert_close(gate(x, at), want)
 
 
 def test_filters_of_any_length_agree_and_start_with_an_energy_of_one():
@@ -144,6 +152,9 @@ def _read(m, x):
     return torch.cat(outs, 1)
 
 
-def test_refuses_windows_without_a_span():
-    with pytest.raises(InputError, match="spans"):
-        config("mixers", {"use": "hyena", "spans": [0, 1]})
+@pytest.mark.parametrize(
+    ("options", "told"), [({"spans": [0, 1]}, "spans"), ({"order": 1, "start": "gate"}, "no long convolution")]
+)
+def test_refuses_what_has_no_meaning(options, told):
+    with pytest.raises(InputError, match=told):
+        _mixer(**options)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.errors import InputError
 from ..core.families import Mixer, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
@@ -25,9 +26,10 @@ class Hyena(Mixer):
     """o(z^(N+1)), z^1 = v, z^(n+1)_t = x^n_t sum_s (h^n_(t-s) + skip^n [s = t]) z^n_s. Poli et al. 2023.
 
     v and the gates x^1 .. x^N are slices of conv(w x), a short convolution; all channels and orders take their filters
-    h^n from one network of the distance (see `Implicit`). In v it is a product of diagonal and Toeplitz matrices. Not
-    causal, the filters have a side for later tokens as well, which the paper has not. A stream has no state of one
-    size: it keeps what every long convolution has read, N width numbers a token, and a step costs as much as that.
+    h^n from one network of the distance (see `Implicit`). In v it is a product of diagonal and Toeplitz matrices. With
+    `start: gate` h^1 and its skip are left out, as in the published code: order 2 is x^2 (h * (x^1 v)). Not causal, the
+    filters have a side for later tokens as well, which the paper has not. A stream has no state of one size: it keeps
+    what every long convolution has read, width numbers a token and convolution, and a step costs as much as that.
     """
 
     paper = "Poli et al. 2023, Hyena hierarchy: towards larger convolutional language models"
@@ -36,11 +38,12 @@ class Hyena(Mixer):
         {"causal": True, "length": 32, "bands": 3, "hidden": 8},
         {"order": 3, "causal": True, "kernel": 4, "length": 16, "hidden": 6, "depth": 1, "bands": 2, "bias": True},
         {"order": 1, "kernel": 1, "length": 8, "bands": 2, "hidden": 8, "depth": 2, "pace": 3.0},
-        {"causal": True, "length": 20, "bands": 2, "hidden": 5, "spans": [0.5, 3.0], "shift": 0.0},
+        {"causal": True, "length": 20, "bands": 2, "hidden": 5, "spans": [0.5, 3.0], "shift": 0.0, "start": "gate"},
     )
 
     class Config(Base):
-        order: int = Field(2, gt=0, description="long convolutions, each followed by a gate")
+        order: int = Field(2, gt=0, description="gates, each after a long convolution")
+        start: Literal["filter", "gate"] = Field("filter", description="what is done to v at first; a gate: one less")
         kernel: int = Field(3, gt=0, description="tokens the short convolution sees")
         length: int = Field(1024, gt=0, description="tokens that features and windows are scaled to; filters go on")
         bands: int = Field(16, gt=0, description="waves among the features of a distance")
@@ -54,13 +57,19 @@ class Hyena(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        self.order, self.causal, channels = c.order, bool(c.causal), (c.order + 1) * width
+        self.order, self.convolutions = c.order, c.order - (c.start == "gate")
+        if not self.convolutions:
+            raise InputError(
+                "hyena: order 1 that starts with a gate has no long convolution; give order 2, or start: filter"
+            )
+        self.causal, channels = bool(c.causal), (c.order + 1) * width
         self.left = c.kernel - 1 if self.causal else c.kernel // 2
         self.input, self.output = linear(width, channels, c.bias), linear(width, width, c.bias)
         self.filter = nn.Parameter(torch.empty(channels, c.kernel).uniform_(-1, 1) * c.kernel**-0.5)
         self.offset = nn.Parameter(torch.zeros(channels)) if c.bias else None
-        self.implicit = Implicit(c.order * width, c.length, c.bands, c.hidden, c.depth, c.pace, c.spans, c.shift)
-        self.skip = nn.Parameter(torch.ones(width, c.order))
+        sets = self.convolutions * width
+        self.implicit = Implicit(sets, c.length, c.bands, c.hidden, c.depth, c.pace, c.spans, c.shift)
+        self.skip = nn.Parameter(torch.ones(width, self.convolutions))
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         mix, v = self._mixing(x, at)
@@ -78,17 +87,18 @@ class Hyena(Mixer):
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, ...]:
         width = self.skip.shape[0]
         short = like.new_zeros(batch, self.filter.shape[1] - 1, self.filter.shape[0])
-        return short, *(like.new_zeros(batch, 0, width) for _ in range(self.order))
+        return short, *(like.new_zeros(batch, 0, width) for _ in range(self.convolutions))
 
     def chunk(self, x, at, state, shared=None):
         short, *pasts = state
         u, now = depthwise_chunk(self.input(at.clean(x)), self.filter, self.offset, at, short)
         z, *gates = u.chunk(self.order + 1, -1)
         filters, kept = self._skipping(self.implicit.remembered(pasts[0].shape[1] + at.length), 0), []
-        for gate, h, past in zip(gates, filters, pasts):
-            y, past = long_conv_chunk(z, h, at, past)
-            z = gate * y
-            kept.append(past)
+        for gate, h in zip(gates, filters):
+            if h is not None:
+                z, past = long_conv_chunk(z, h, at, pasts[len(kept)])
+                kept.append(past)
+            z = gate * z
         return self.output(z), (now.to(short.dtype), *kept)
 
     def slots(self, x: Tensor, at: Layout) -> tuple[Tensor, ...]:
@@ -96,8 +106,11 @@ class Hyena(Mixer):
         u = depthwise(self.input(at.clean(x)), self.filter, self.offset, at, self.left)
         return u.chunk(self.order + 1, -1)
 
-    def filters(self, behind: int, ahead: int = 0) -> tuple[Tensor, ...]:
-        """(D, ahead + behind) for each order: the weights of the distances -ahead to behind - 1, skip included."""
+    def filters(self, behind: int, ahead: int = 0) -> tuple[Tensor | None, ...]:
+        """(D, ahead + behind) for each order: the weights of the distances -ahead to behind - 1, skip included.
+
+        None where a gate stands without one.
+        """
         return self._skipping(self.implicit(behind, ahead), ahead)
 
     def _mixing(self, x: Tensor, at: Layout) -> tuple[Callable[[Tensor], Tensor], Tensor]:
@@ -107,15 +120,15 @@ class Hyena(Mixer):
 
         def mix(z: Tensor) -> Tensor:
             for gate, h in zip(gates, filters):
-                z = gate * long_conv(z, h, at, ahead)
+                z = gate * (z if h is None else long_conv(z, h, at, ahead))
             return z
 
         return mix, v
 
-    def _skipping(self, h: Tensor, here: int) -> tuple[Tensor, ...]:
-        """h (D N, K) with the skip as one more weight of distance 0, which is tap `here`, by order.
+    def _skipping(self, h: Tensor, here: int) -> tuple[Tensor | None, ...]:
+        """h (D convolutions, K) with the skip as one more weight of distance 0, tap `here`; by order.
 
-        Orders lie side by side, so that each has windows of all spans.
+        Those of one channel lie side by side, so that each order has windows of all spans.
         """
         skip = F.pad(self.skip.flatten()[:, None].to(h.dtype), (here, h.shape[1] - here - 1))
-        return (h + skip).unflatten(0, (-1, self.order)).unbind(1)
+        return (None,) * (self.order - self.convolutions) + (h + skip).unflatten(0, self.skip.shape).unbind(1)

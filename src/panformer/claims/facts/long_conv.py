@@ -69,7 +69,7 @@ def product(seed: int, mixer: Mapping[str, Any], length: int = 70, width: int = 
     ahead = 0 if part.causal else length - 1
     want = torch.eye(length, dtype=x.dtype).expand(2, width, -1, -1)
     for gate, h in zip(gates, part.filters(length, ahead)):
-        want = _matrix(h, length, ahead) @ want
+        want = want if h is None else _matrix(h, length, ahead) @ want
         want = gate.mT[..., None] * want if gated else want
     return [matrix(mix, values), part(x, Layout.dense(2, length))], [want, part.output((want @ values)[..., 0].mT)]
 
