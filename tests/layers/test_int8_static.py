@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 import panformer
 from panformer.core.part import config
+from panformer.linears import _int8
+from panformer.linears.int8 import Int8
 from panformer.linears.int8_static import FUSED, TOP, Int8Static
 from panformer.ops.activations import ACTIVATIONS
 from panformer.ops.maps import together
@@ -76,6 +78,19 @@ def test_rows_do_not_depend_on_their_neighbours():
     x = torch.randn(9, 96) * torch.logspace(-3, 3, 9)[:, None]
     with torch.no_grad():
         assert torch.equal(part(x), torch.cat([part(row[None]) for row in x]))
+
+
+@pytest.mark.parametrize("use", ["int8", "int8_static"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_many_rows_are_worked_on_in_parts(use, dtype, monkeypatch):
+    part = fitted()[1] if use == "int8_static" else Int8(Int8.Config(), 96, 40)
+    if use == "int8":
+        part.take(fitted()[0])
+    x = torch.randn(2, 25, 96).to(dtype)
+    with torch.no_grad():
+        whole = part.to(dtype)(x)
+        monkeypatch.setattr(_int8, "ROOM", 700)
+        assert torch.equal(part(x), whole)
 
 
 def test_a_reach_that_leaves_out_0_is_widened_to_it():

@@ -17,6 +17,7 @@ ZERO = 128  # where 0 lies among the 8-bit numbers without a sign that oneDNN mu
 TINY = 1e-30  # a row under this counts as zeros
 FULL = torch.tensor(127.0, device="cpu")
 NOTHING = torch.zeros(1, dtype=torch.int64, device="cpu")
+ROOM = 1 << 20  # numbers worked on at a time
 ROUND = 1.5 * 2**23  # fp32 numbers of this size are whole: to add it rounds, and leaves the result in the lowest bits
 
 
@@ -53,11 +54,9 @@ class EightBits(Codes):
                 wide = flat if flat.dtype == torch.float32 else flat.float()
                 top = wide.abs().amax(-1, keepdim=True)
                 whole = wide.mul(FULL / top).round_()  # of a row of zeros anything, times 0 in the end
-                out = row_product(whole, maps[0].for_one_row(maps, joint))
+                out = _scaled(row_product(whole, maps[0].for_one_row(maps, joint)), top, joint, x.dtype)
             else:
-                codes, top = _rounded(flat)
-                out = product(codes, joint.weight, joint.scale)
-            out = out.mul_(top) if joint.bias is None else torch.addcmul(joint.bias, out, top, out=out)
+                out = in_parts(flat, max(flat.shape[1], sum(joint.sizes)), lambda part: _answer(part, joint))
             return joint.apart(out, x)
         top = flat.detach().abs().amax(-1, keepdim=True).float()
         exact = flat * (FULL / top.clamp(min=TINY))
@@ -85,6 +84,23 @@ class EightBits(Codes):
         sizes = [len(m.codes) for m in maps]
         scale = torch.cat([m.scale for m in maps]) / 127
         return Joint(weight, scale, stacked([m.bias for m in maps], sizes, scale), sizes)
+
+
+def in_parts(x: Tensor, wide: int, call: Callable[[Tensor], Tensor]) -> Tensor:
+    """call(x), a part of its rows at a time where `wide` numbers for each row would be more than `ROOM`: memory for them
+    that is given back and asked for anew with each call costs more than the work on it."""
+    parts = [call(part) for part in x.split(max(1, ROOM // wide))] if len(x) * wide > ROOM else [call(x)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _answer(x: Tensor, joint: Joint) -> Tensor:
+    codes, top = _rounded(x)
+    return _scaled(product(codes, joint.weight, joint.scale), top, joint, x.dtype)
+
+
+def _scaled(out: Tensor, top: Tensor, joint: Joint, dtype: torch.dtype) -> Tensor:
+    out = out.mul_(top) if joint.bias is None else torch.addcmul(joint.bias, out, top, out=out)
+    return out if dtype == out.dtype else out.to(dtype)
 
 
 def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:

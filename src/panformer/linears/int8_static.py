@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..core.part import Config as Base
 from ..ops.activations import ACTIVATIONS, Activation
 from ._dense import Joint, Known, on_cpu, rows_of
-from ._int8 import NOTHING, ROUND, TINY, EightBits
+from ._int8 import NOTHING, ROUND, TINY, EightBits, in_parts
 
 FUSED: Mapping[Activation, tuple[str, str]] = {  # what oneDNN calls them
     "identity": ("none", ""),
@@ -30,11 +30,11 @@ LEAST = 1e-4  # of the largest input; no input is taken to be smaller
 class Int8Static(EightBits):
     """s_r (clip(round(x / t) + z, 0, 255) - z) . Q + b, with a step t of each input and a code z of 0 for all x.
 
-    Q and s_r are those of `int8` for W t. `fit` sets steps and z by the least and the largest number that each input had
-    on a sample: t_j = c max|x_j|^0.5, so that neither an input that is often large nor the weights after it take up all
-    codes, with c such that they reach a quarter farther than the sample. What is beyond is cut off. Nothing is looked for in a row, rounding is one step, and an activation
-    happens within the product. Until `fit` was called rows are rounded as by `int8`. Jacob et al. 2017; Xiao et al.
-    2022, SmoothQuant, for the steps.
+    Q and s_r are those of `int8` for W t. `fit` sets steps and z by the least and the largest number that each input
+    had on a sample: t_j = c max|x_j|^0.5, so that neither an input that is often large nor the weights after it take
+    up all codes, with c such that they reach a quarter farther than the sample. What is beyond is cut off. Nothing is
+    looked for in a row, rounding is one step, and an activation happens within the product. Until `fit` was called
+    rows are rounded as by `int8`. Jacob et al. 2017; Xiao et al. 2022, SmoothQuant, for the steps.
     """
 
     paper = "Xiao et al. 2022, SmoothQuant: Accurate and efficient post-training quantization for large language models"
@@ -117,11 +117,15 @@ def _product(x: Tensor, joint: Joint, activation: Activation) -> Tensor:
     """act(W x + b): (..., K) -> (N, M)."""
     known = joint.inputs
     assert known is not None
-    flat = rows_of(x)
-    wide = flat if flat.dtype == torch.float32 else flat.float()
-    whole = torch.addcmul(known.shift, wide, known.inverse, out=None if wide is flat else wide)
-    codes = whole.clamp_(ROUND, ROUND + TOP).view(torch.int32).to(torch.uint8)
+    codes = in_parts(rows_of(x), x.shape[-1], lambda part: _coded(part, known))
     name, kind = FUSED[activation]
     return torch.ops.onednn.qlinear_pointwise.default(
         codes, 127.0, known.zero, joint.weight, joint.scale, NOTHING, joint.bias, 1.0, 0, x.dtype, name, [], kind
     )
+
+
+def _coded(x: Tensor, known: Known) -> Tensor:
+    """(N, K) -> (N, K) uint8."""
+    wide = x if x.dtype == torch.float32 else x.float()
+    whole = torch.addcmul(known.shift, wide, known.inverse, out=None if wide is x else wide)
+    return whole.clamp_(ROUND, ROUND + TOP).view(torch.int32).to(torch.uint8)

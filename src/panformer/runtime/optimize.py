@@ -67,9 +67,9 @@ def optimize(
     up for all maps, the coarsest first. `forms` are the linears tried, next to the plain map: by default `packed`,
     `int8`, with a sample `int8_static`, and for memory `int4`. `int8_static` is fitted to what each map reads on the
     sample, and cuts off what is far beyond it later: the sample should have many rows like those that are to come (a
-    map behind a pool reads one per sequence). With dtype `auto` an fp32 model becomes bf16 where that was measured to be
-    faster here, which is the last to be given up. `rows` is how many tokens a call brings; by default 1 for latency, 1024 for
-    throughput, 16 for memory. The copy is measured and left on `device`, by default where the model is. The measured
+    map behind a pool reads one per sequence). With dtype `auto` an fp32 model becomes bf16 where that was measured to
+    be faster here, which is the last to be given up. `rows` is how many tokens a call brings; by default 1 for latency,
+    1024 for throughput, 16 for memory. The copy is measured and left on `device`, by default where the model is. The measured
     times, the bytes saved and the error are in the ledger.
     """
     if for_ not in get_args(Goal):
