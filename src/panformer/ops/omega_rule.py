@@ -65,7 +65,7 @@ def _by_token(
         own: dict[int, Tensor] = dict(zip(names, given, strict=True))
         if not at.full:
             s = Memory(*(x.masked_fill(_wide(fresh, x), 0) for x in s))
-        new = _write(s, k, v, own[0], own.get(1), own.get(2), own.get(3), begin, steps)
+        new = _write(s, k, v, own[0], own.get(1), own.get(2), own.get(3), begin, chunk, steps)
         return new if at.full else Memory(*(torch.where(_wide(live, x), y, x) for x, y in zip(s, new, strict=True)))
 
     xs = (fresh, begin, at.valid, *(x.transpose(1, 2) for x in (k, v, *(x for x in gates if x is not None))))
@@ -74,8 +74,8 @@ def _by_token(
         states, s = path[0], Memory(*s)
     else:
         every = []
-        for t in range(q.shape[2]):
-            s = advance(s, tuple(x[:, t] for x in xs))
+        for now in zip(*(x.unbind(1) for x in xs), strict=True):
+            s = advance(s, now)
             every.append(s.now)
         states = torch.stack(every, 1)
     return (q.transpose(1, 2)[..., None, :] @ states)[..., 0, :].transpose(1, 2).to(kind), s
@@ -83,11 +83,11 @@ def _by_token(
 
 def _write(
     s: Memory, k: Tensor, v: Tensor, g: Tensor, fall: Tensor | None, push: Tensor | None, rate: Tensor | None,
-    begin: Tensor, steps: int,
+    begin: Tensor, chunk: int, steps: int,
 ) -> Memory:  # fmt: skip
     """The memory after k (B, H, E), v (B, H, V), gates (B, H); begin (B,): whether a chunk begins here."""
     k, v, g = (torch.cat([old, new[:, :, None]], 2) for old, new in ((s.k, k), (s.v, v), (s.g, g)))
-    base = torch.where(_wide(begin, s.now), s.now, s.base)
+    base = s.now if chunk == 1 else torch.where(_wide(begin, s.now), s.now, s.base)
     slope = k.mT @ (g[..., None] * (k @ base - v))
     speed = slope if push is None else push.exp()[..., None, None] * s.speed + slope
     step = orthogonal(speed, steps, FLOOR) if steps else speed
