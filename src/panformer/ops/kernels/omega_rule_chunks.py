@@ -53,9 +53,8 @@ def run(
     held = cells(at, chunk, one)
     wide = torch.promote_types(kind, torch.float32)
     q, k, v = (_laid(x, held).to(wide) for x in (q, k, v))
-    g, fall, push, rate = (
-        x if x is None else _laid(x[..., None], held)[..., 0].to(wide) for x in (g, fall, push, rate)
-    )
+    g = _laid(g[..., None], held)[..., 0].to(wide)
+    fall, push, rate = (x if x is None else _laid(x[..., None], held)[..., 0].to(wide) for x in (fall, push, rate))
     s = Memory(*(nothing(q, v, window) if s is None else s))
     k, v, g = (_behind(old, new, held.lead) for old, new in ((s.k, k), (s.v, v), (s.g[..., None], g[..., None])))
     now, base, speed, ys = s.now, s.base, s.speed, []
@@ -66,7 +65,7 @@ def run(
         y, now, speed = (_straight if not steps else _turned)(part, origin, now, speed, steps)
         base = torch.where(live.any(1)[:, None, None, None], origin, base)
         ys.append(y)
-    last = (held.lead + held.count)[:, None] + torch.arange(window - 1, device=at.device)
+    last = (held.lead + held.tokens)[:, None] + torch.arange(window - 1, device=at.device)
     k, v, g = (_picked(x, last) for x in (k, v, g))
     y = torch.cat(ys, 2).transpose(1, 2)
     after = Memory(now, base, speed, k, v, g[..., 0])
@@ -118,8 +117,10 @@ def _chunk(
     apart = torch.arange(b + window - 1, device=q.device) - torch.arange(b, device=q.device)[:, None]
     sees = ((apart >= 0) & (apart < window)) & live[:, None, :, None]
     r = live[:, None].to(q.dtype) if rate is None else rate[:, :, here]
-    gates = [(None, None) if x is None else _products(x[:, :, here]) for x in (fall, push)]
-    return Chunk(q[:, :, here], k[:, :, near], v[:, :, near], g[:, :, near], sees.to(q.dtype), *gates[0], *gates[1], r)
+    (fade, fades), (pushed, pushes) = ((None, None) if x is None else _products(x[:, :, here]) for x in (fall, push))
+    return Chunk(
+        q[:, :, here], k[:, :, near], v[:, :, near], g[:, :, near], sees.to(q.dtype), fade, fades, pushed, pushes, r
+    )
 
 
 def _products(log: Tensor) -> tuple[Tensor, Tensor]:
