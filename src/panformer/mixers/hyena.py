@@ -93,7 +93,8 @@ class Hyena(Mixer):
         short, *pasts = state
         u, now = depthwise_chunk(self.input(at.clean(x)), self.filter, self.offset, at, short)
         z, *gates = u.chunk(self.order + 1, -1)
-        filters, kept = self._skipping(self.implicit.remembered(pasts[0].shape[1] + at.length), 0), []
+        filters = self._skipping(self.implicit.remembered(pasts[0].shape[1] + at.length), 0)
+        kept: list[Tensor] = []
         for gate, h in zip(gates, filters):
             if h is not None:
                 z, past = long_conv_chunk(z, h, at, pasts[len(kept)])
