@@ -15,13 +15,6 @@ def activated(map: nn.Module, x: Tensor, activation: Activation) -> Tensor:
     return ACTIVATIONS[activation](map(x))
 
 
-def through(x: Tensor, up: nn.Module, activation: Activation, down: nn.Module) -> Tensor:
-    """down(act(up(x))): two maps of one kind may share what is done to the numbers between them."""
-    if isinstance(up, Linear) and up.chains and type(up) is type(down):
-        return up.through(x, activation, down)
-    return down(activated(up, x, activation))
-
-
 def together(x: Tensor, *maps: nn.Module) -> tuple[Tensor, ...]:
     """(map(x), ...): maps of one kind may share what they do to x, as 8-bit ones share its rounding."""
     kind = type(maps[0])
