@@ -78,6 +78,7 @@ def by_length(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Microseconds per token, a column for each length."""
     lengths = sorted({row["length"] for row in rows})
     lines: dict[tuple[str, str, str, str], dict[int, str]] = {}
+    jobs = list(dict.fromkeys(row["task"] for row in rows))
     for row in rows:
         way = row["form"].partition(", ")[2]
         held = row.get("state_bytes")
