@@ -54,8 +54,8 @@ def _by_token(
         )
         return torch.where(live, new[0], a), torch.where(live, new[1], b)
 
-    empty = x.new_zeros(len(x), *fall.shape)
-    s: tuple[Tensor, ...] = (empty, empty) if h is None else h.to(wide).unbind(-1)
+    empty = x.new_zeros(x.shape[0], *fall.shape)  # len() would fix the batch of an exported graph
+    s: tuple[Tensor, ...] = (empty, empty) if h is None else tuple(z.contiguous() for z in h.to(wide).unbind(-1))
     if graph:
         s, states = loop(advance, s, (x, live, keep))
     else:
