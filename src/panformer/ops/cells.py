@@ -14,21 +14,21 @@ from ..core.score import along
 class Cells(NamedTuple):
     """One row per sequence, its tokens in R chunks of S cells; a sequence may begin, or go on, within its first chunk."""
 
-    index: Tensor  # (N, R S) int64, which of the B * T tokens is in the cell
+    token: Tensor  # (N, R S) int64, which of the B * T tokens is in the cell
     live: Tensor  # (N, R S) bool, whether one is
     lead: Tensor  # (N,) int64, cells before the first token
-    count: Tensor  # (N,) int64, tokens
+    length: Tensor  # (N,) int64, tokens
     chunk: Tensor  # (N,) int64, which chunk of its sequence the first one is
     filled: bool  # whether no cell is empty
 
     def lay(self, x: Tensor) -> Tensor:
         """(B, T, ...) -> (N, R S, ...), zeros in empty cells."""
-        x = x.flatten(0, 1)[self.index]
+        x = x.flatten(0, 1)[self.token]
         return x.masked_fill(~self.live.view(*self.live.shape, *[1] * (x.dim() - 2)), 0)
 
     def back(self, y: Tensor, at: Layout) -> Tensor:
         """(N, R S, ...) -> (B, T, ...), zeros at padding."""
-        out = y.new_zeros(at.batch * at.length, *y.shape[2:]).index_copy(0, self.index[self.live], y[self.live])
+        out = y.new_zeros(at.batch * at.length, *y.shape[2:]).index_copy(0, self.token[self.live], y[self.live])
         return out.unflatten(0, (at.batch, at.length))
 
 
