@@ -17,7 +17,7 @@ class Cells(NamedTuple):
     token: Tensor  # (N, R S) int64, which of the B * T tokens is in the cell
     live: Tensor  # (N, R S) bool, whether one is
     lead: Tensor  # (N,) int64, cells before the first token
-    tokens: Tensor  # (N,) int64, tokens
+    length: Tensor  # (N,) int64, tokens
     chunk: Tensor  # (N,) int64, which chunk of its sequence the first one is
     filled: bool  # whether no cell is empty
 

@@ -53,8 +53,8 @@ def run(
     held = cells(at, chunk, one)
     wide = torch.promote_types(kind, torch.float32)
     q, k, v = (_laid(x, held).to(wide) for x in (q, k, v))
-    g = _laid(g[..., None], held)[..., 0].to(wide)
-    fall, push, rate = (x if x is None else _laid(x[..., None], held)[..., 0].to(wide) for x in (fall, push, rate))
+    g = _gate(g, held, wide)
+    fall, push, rate = (None if x is None else _gate(x, held, wide) for x in (fall, push, rate))
     s = Memory(*(nothing(q, v, window) if s is None else s))
     k, v, g = (_behind(old, new, held.lead) for old, new in ((s.k, k), (s.v, v), (s.g[..., None], g[..., None])))
     now, base, speed, ys = s.now, s.base, s.speed, []
@@ -65,7 +65,7 @@ def run(
         y, now, speed = (_straight if not steps else _turned)(part, origin, now, speed, steps)
         base = torch.where(live.any(1)[:, None, None, None], origin, base)
         ys.append(y)
-    last = (held.lead + held.tokens)[:, None] + torch.arange(window - 1, device=at.device)
+    last = (held.lead + held.length)[:, None] + torch.arange(window - 1, device=at.device)
     k, v, g = (_picked(x, last) for x in (k, v, g))
     y = torch.cat(ys, 2).transpose(1, 2)
     after = Memory(now, base, speed, k, v, g[..., 0])
@@ -117,10 +117,10 @@ def _chunk(
     apart = torch.arange(b + window - 1, device=q.device) - torch.arange(b, device=q.device)[:, None]
     sees = ((apart >= 0) & (apart < window)) & live[:, None, :, None]
     r = live[:, None].to(q.dtype) if rate is None else rate[:, :, here]
-    (fade, fades), (pushed, pushes) = ((None, None) if x is None else _products(x[:, :, here]) for x in (fall, push))
-    return Chunk(
-        q[:, :, here], k[:, :, near], v[:, :, near], g[:, :, near], sees.to(q.dtype), fade, fades, pushed, pushes, r
-    )
+    fade, fades = (None, None) if fall is None else _products(fall[:, :, here])
+    last, lasts = (None, None) if push is None else _products(push[:, :, here])
+    q, k, v, g = q[:, :, here], k[:, :, near], v[:, :, near], g[:, :, near]
+    return Chunk(q, k, v, g, sees.to(q.dtype), fade, fades, last, lasts, r)
 
 
 def _products(log: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,6 +134,11 @@ def _products(log: Tensor) -> tuple[Tensor, Tensor]:
 def _laid(x: Tensor, where: Cells) -> Tensor:
     """(B, H, T, F) -> (N, H, R * chunk, F), zeros in empty cells."""
     return where.lay(x.transpose(1, 2)).transpose(1, 2)
+
+
+def _gate(x: Tensor, where: Cells, kind: torch.dtype) -> Tensor:
+    """(B, H, T) -> (N, H, R * chunk), zeros in empty cells."""
+    return _laid(x[..., None], where)[..., 0].to(kind)
 
 
 def _behind(old: Tensor, new: Tensor, lead: Tensor) -> Tensor:
