@@ -7,7 +7,7 @@ import torch
 from torch.autograd import gradcheck
 
 from panformer.core.layout import Layout
-from panformer.core.part import config, known
+from panformer.core.part import config, find, known
 from panformer.core.score import Causal, Prefix, Same, Slope, Window
 from panformer.measure.cost import trace
 from panformer.ops.attend import attend
@@ -54,7 +54,8 @@ def plain(score, keep, seen):
 @pytest.mark.parametrize(("score", "layout"), itertools.product(SCORES, LAYOUTS))
 @pytest.mark.parametrize("use", known("normalisers"))
 def test_kernels_are_the_formula(use, score, layout):
-    at, part = LAYOUTS[layout], config("normalisers", use).build(4).double()
+    options = find("normalisers", use).examples[0]
+    at, part = LAYOUTS[layout], config("normalisers", {"use": use, **options}).build(4).double()
     for kernel in weigh.kernels:
         leaves = inputs(at)
         args = (*leaves, SCORES[score], at, at, 0.4, part, 0.0, 2.0)
