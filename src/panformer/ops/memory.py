@@ -48,8 +48,8 @@ def by_token(
         s, states = loop(advance, s, tuple(rest))
     else:
         path = []
-        for t in range(q.shape[1]):
-            s = advance(s, tuple(x[:, t] for x in rest))
+        for now in zip(*(x.unbind(1) for x in rest), strict=True):
+            s = advance(s, now)
             path.append(s)
         states = torch.stack(path, 1)
     return (q[..., None, :] @ states)[..., 0, :].transpose(1, 2).to(kind), s
