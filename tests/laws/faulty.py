@@ -93,8 +93,8 @@ class KeepsJunk(Rms):
 
 
 class DropsGradient(Attention):
-    def _maps(self, x, at):
-        q, kv = super()._maps(x, at)
+    def _maps(self, x, at, shared):
+        q, kv = super()._maps(x, at, shared)
         return q, kv._replace(v=kv.v.detach())
 
 

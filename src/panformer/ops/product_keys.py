@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from .backend import Kernel, Operator
-from .check import Draw
 
 
 def reference(left: Tensor, right: Tensor, top: int) -> tuple[Tensor, Tensor]:
@@ -28,8 +27,10 @@ def halves(left: Tensor, right: Tensor, top: int) -> tuple[Tensor, Tensor]:
 
 
 def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
-    draw = Draw(device, dtype)
-    return draw(3, 2, 9), draw(3, 2, 9), 4
+    """Sums that no number format rounds, no two alike: which pairs are best must not hang on either."""
+    rng = torch.Generator().manual_seed(0)
+    left, right = (torch.stack([torch.randperm(9, generator=rng) for _ in range(6)]).view(3, 2, 9) for _ in range(2))
+    return left.to(device, dtype), (right / 16).to(device, dtype), 4
 
 
 product_top = Operator("product_top", reference, Kernel("halves", lambda *args: None, halves), sample=sample)
