@@ -13,6 +13,7 @@ from torch import nn
 
 from ..core.errors import InputError
 from ..core.layout import Layout
+from ..core.memory import give_back
 from ..core.part import config
 from ..measure.cost import of_step
 from .contest import OURS, OUTSIDE, PAUSE, Plan
@@ -154,6 +155,8 @@ def _race(
         return {}
     plan.say(f"  {name}, {length} tokens, {form}: {', '.join(runners)}")
     times = _times(runners, plan.rounds)
+    runners.clear()
+    give_back()
     for who, took in times.items():
         last.setdefault(f"{who}, {name}", []).append((length, took.median))
         if who != OURS and took.median > LONGEST:

@@ -7,8 +7,6 @@ left is the model and its work.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import json
 import os
 import subprocess
@@ -20,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..core.errors import PanformerError
+from ..core.memory import give_back
 
 CALLS = 3
 
@@ -52,20 +51,12 @@ def _measure(folder: str, rows: str) -> float:
     x, lengths = given["x"], given.get("lengths")
     with torch.inference_mode():
         read(folder).model(x[:1], None if lengths is None else lengths[:1])  # loads what libraries load at first use
-        _give_back()
+        give_back()
         before = _reset()
         model = read(folder).model
         for _ in range(CALLS):
             model(x, lengths)
     return max(0.0, (_peak() - before) / 1e6)
-
-
-def _give_back() -> None:
-    """Free memory goes back to the system, so that its reuse is counted."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _in_child(folder: str, rows: str) -> None:

@@ -39,6 +39,7 @@ def bench(
     from ..bench.contest import Plan
     from ..bench.race import machine, write
     from ..bench.suites import SUITES
+    from ..core.memory import keep_freed
 
     for name in suites or []:
         if name not in SUITES:
@@ -47,6 +48,7 @@ def bench(
         raise InputError(f"--device {device}: this machine has {'cpu, cuda' if torch.cuda.is_available() else 'cpu'}")
     if threads:
         torch.set_num_threads(threads)
+    keep_freed()
     plan = Plan(rounds, torch.get_num_threads(), device, peers, lambda line: typer.echo(line, err=True))
     for name in suites or SUITES:
         keep = partial(write, out / (f"{name}.json" if device == "cpu" else f"{name}-{device}.json")) if out else None

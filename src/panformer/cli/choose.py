@@ -157,10 +157,12 @@ def train(
     from ..choose.progress import Progress
     from ..core.part import parse
     from ..core.spec import locate
+    from ..core.memory import keep_freed
     from ..core.tree import read_tree
     from ..train.loop import Train
     from .spec import set_key
 
+    keep_freed()
     tree = read_tree(locate(spec))
     for item in change or []:
         set_key(tree, item)

@@ -9,7 +9,6 @@ import typer
 
 from .. import __version__
 from ..core.errors import PanformerError
-from ..core.memory import keep_freed
 
 app = typer.Typer(
     name="panformer",
@@ -65,7 +64,6 @@ _mount()
 def main(args: list[str] | None = None) -> Any:
     """Run a command; every failure is one line and an exit code (0 ok, 1 failed, 2 input, 3 environment, 130 stopped)."""
     args = sys.argv[1:] if args is None else args
-    keep_freed()
     try:
         code = app(args, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

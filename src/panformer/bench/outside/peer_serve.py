@@ -4,6 +4,8 @@ Runs in the peers' environment and imports nothing of panformer. Requests: {"do"
 {"do": "answer", "precision": p, "to": file.npy}, {"do": "round", "precision": p}. The end of the input ends it.
 """
 
+import ctypes
+import gc
 import json
 import os
 import sys
@@ -41,6 +43,11 @@ def serve(load):
 def _done(request, calls, load):
     do, precision = request["do"], request["precision"]
     if do == "load":
+        calls.pop(precision, None)
+        gc.collect()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:  # memory that is kept from round to round does not stay for the next job
+            trim(0)
         made = load(request)
         calls[precision] = made if isinstance(made, tuple) else (made, made)
         return {"versions": {name: v for name in PACKAGES if (v := _version(name)) is not None}}
