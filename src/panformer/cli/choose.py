@@ -155,9 +155,9 @@ def train(
     from ..choose import trial
     from ..choose.fit import train as run
     from ..choose.progress import Progress
+    from ..core.memory import keep_freed
     from ..core.part import parse
     from ..core.spec import locate
-    from ..core.memory import keep_freed
     from ..core.tree import read_tree
     from ..train.loop import Train
     from .spec import set_key
