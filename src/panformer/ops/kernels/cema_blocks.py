@@ -78,11 +78,11 @@ def _carry(sums: Tensor, gain: Tensor, first: Tensor | None, h: Tensor | None) -
     """(R, n + 1, D, N): the state that each block finds, and the one after the last block."""
     s = torch.zeros_like(sums[:, 0]) if h is None else torch.view_as_complex(h.to(gain.real.dtype).contiguous())
     path = []
-    for i in range(sums.shape[1]):
+    for i, own in enumerate(sums.unbind(1)):  # cut apart once: the gradient of an index is a tensor of the whole size
         if first is not None:
             s = s.masked_fill(first[:, i, None, None], 0)
         path.append(s)
-        s = gain * s + sums[:, i]
+        s = gain * s + own
     return torch.stack([*path, s], 1)
 
 

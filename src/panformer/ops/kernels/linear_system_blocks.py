@@ -49,8 +49,8 @@ def in_blocks(u: Tensor, a: Tensor, b: Tensor, m: Tensor) -> Tensor:
     blocks = F.pad(u, (0, 0, 0, -length % size)).mT.unflatten(2, (-1, size))  # (B, E, blocks, size)
     own = (blocks @ within).unflatten(3, (size, order))
     before = [m]
-    for i in range(blocks.shape[2] - 1):
-        before.append(before[-1] @ power[-1].mT + own[:, :, i, -1])
+    for end in own[:, :, :-1, -1].unbind(2):
+        before.append(before[-1] @ power[-1].mT + end)
     states = own + (torch.stack(before, 2) @ carried).unflatten(3, (size, order))
     return states.flatten(2, 3)[:, :, :length].transpose(1, 2)
 

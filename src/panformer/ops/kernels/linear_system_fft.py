@@ -13,6 +13,7 @@ from torch import Tensor
 from ...core.layout import Layout
 from ..backend import Kernel
 from .linear_system_blocks import newest, responses
+from .long_conv_fft import convolved
 
 LEAST = 64  # tokens of the longest sequence: under it blocks are about as fast, and see nothing of later tokens
 
@@ -25,17 +26,11 @@ def refuses(u: Tensor, a: Tensor, b: Tensor, at: Layout, m: Tensor | None) -> st
 
 def run(u: Tensor, a: Tensor, b: Tensor, at: Layout, m: Tensor | None) -> tuple[Tensor, Tensor]:
     wide = torch.promote_types(u.dtype, torch.float32)  # half precision has no transform on every device
-    line = at.to_rows(u).to(wide).permute(2, 0, 1)  # (E, N, L): tokens last, side by side
-    states = at.from_rows(convolve(line, responses(a.to(wide), b.to(wide), line.shape[2]).mT).permute(1, 3, 0, 2))
+    line = at.to_rows(u).to(wide).permute(2, 0, 1)[:, :, None]  # (E, N, 1, L): every signal meets every response
+    length = line.shape[3]
+    memory = convolved(line, responses(a.to(wide), b.to(wide), length).mT.contiguous(), 0, length)
+    states = at.from_rows(memory.permute(1, 3, 0, 2))
     return states.to(u.dtype), newest(states, at, None)
-
-
-def convolve(u: Tensor, h: Tensor) -> Tensor:
-    """sum over s <= t of h_(t-s) u_s: u (..., L), h (N, L) -> (..., N, L)."""
-    length = u.shape[-1]
-    size = 2 * length  # of a cycle in which nothing wraps around onto the answer
-    waves = torch.fft.rfft(u, size)[..., None, :] * torch.fft.rfft(h.contiguous(), size)
-    return torch.fft.irfft(waves, size)[..., :length]
 
 
 FFT = Kernel("fft", refuses, run)

@@ -12,6 +12,8 @@ y = A Q S - (L_a diag(r) P) Q Z - (Q K' * C) N. With f the speeds of a chunk are
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -58,10 +60,9 @@ def run(
     s = Memory(*(nothing(q, v, window) if s is None else s))
     k, v, g = (_behind(old, new, held.lead) for old, new in ((s.k, k), (s.v, v), (s.g[..., None], g[..., None])))
     now, base, speed, ys = s.now, s.base, s.speed, []
-    for i in range(0, held.live.shape[1], chunk):
-        live = held.live[:, i : i + chunk]
+    for i, (live, *tokens) in enumerate(_cut(q, k, v, g[..., 0], fall, push, rate, held.live, chunk, window)):
         origin = now if i else torch.where((held.lead > 0)[:, None, None, None], base, now)
-        part = _chunk(q, k, v, g[..., 0], fall, push, rate, live, i, window)
+        part = _chunk(window, live, *tokens)
         y, now, speed = (_straight if not steps else _turned)(part, origin, now, speed, steps)
         base = torch.where(live.any(1)[:, None, None, None], origin, base)
         ys.append(y)
@@ -108,18 +109,29 @@ def _turned(c: Chunk, base: Tensor, now: Tensor, speed: Tensor, steps: int) -> t
     return y, states[:, :, -1], speed if c.pushes is None else speeds[:, :, -1]
 
 
-def _chunk(
+def _cut(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, fall: Tensor | None, push: Tensor | None, rate: Tensor | None, live: Tensor,
-    i: int, window: int,
+    chunk: int, window: int,
+) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    """(live, q, fall, push, rate, k, v, g) of each chunk, the last three with those before it that its windows reach.
+
+    All are cut apart at once: the gradient of a slice is a tensor of the whole size, which every chunk would add.
+    """
+    own = (live.split(chunk, 1), *(repeat(None) if x is None else x.split(chunk, 2) for x in (q, fall, push, rate)))
+    near = (x.unfold(2, chunk + window - 1, chunk).movedim(-1, 3).unbind(2) for x in (k, v, g))
+    return zip(*own, *near)
+
+
+def _chunk(
+    window: int, live: Tensor, q: Tensor, fall: Tensor | None, push: Tensor | None, rate: Tensor | None, k: Tensor,
+    v: Tensor, g: Tensor,
 ) -> Chunk:  # fmt: skip
     b = live.shape[1]
-    here, near = slice(i, i + b), slice(i, i + b + window - 1)
     apart = torch.arange(b + window - 1, device=q.device) - torch.arange(b, device=q.device)[:, None]
     sees = ((apart >= 0) & (apart < window)) & live[:, None, :, None]
-    r = live[:, None].to(q.dtype) if rate is None else rate[:, :, here]
-    fade, fades = (None, None) if fall is None else _products(fall[:, :, here])
-    last, lasts = (None, None) if push is None else _products(push[:, :, here])
-    q, k, v, g = q[:, :, here], k[:, :, near], v[:, :, near], g[:, :, near]
+    r = live[:, None].to(q.dtype) if rate is None else rate
+    fade, fades = (None, None) if fall is None else _products(fall)
+    last, lasts = (None, None) if push is None else _products(push)
     return Chunk(q, k, v, g, sees.to(q.dtype), fade, fades, last, lasts, r)
 
 
