@@ -10,18 +10,10 @@ from panformer.ops.delta_rule import delta_rule, reference, traced
 from panformer.ops.kernels import delta_rule_blocks
 from panformer.ops.linear_attention import linear_attention
 
+from .batches import BATCHES, MIXED
+
 HEADS, SIZE, VALUE = 2, 3, 4
-MIXED = Layout(
-    torch.tensor([[0, 0, 1, 1, 1, 1, 2, -1, -1, -1], [-1, 0, 0, 0, 0, 0, 0, 1, 1, 1]]),
-    torch.tensor([[0, 1, 0, 1, 2, 3, 0, 0, 0, 0], [0, 0, 1, 2, 3, 4, 5, 0, 1, 2]])[..., None],
-)
-LAYOUTS = {
-    "dense": Layout.dense(2, 10),
-    "left": Layout.padded([10, 3, 1], side="left"),
-    "right": Layout.padded([2, 10, 5]),
-    "packed": Layout.packed([1, 2, 3, 4, 6]),
-    "mixed": MIXED,
-}
+LAYOUTS = BATCHES
 
 
 @pytest.fixture(params=[4, 3, 64, 1], autouse=True)

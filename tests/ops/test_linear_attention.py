@@ -17,20 +17,10 @@ from panformer.ops.linear_attention import (
     reference_chunk,
 )
 
+from .batches import BATCHES, MIXED
+
 HEADS, SIZE, VALUE = 2, 3, 4
-MIXED = Layout(
-    torch.tensor([[0, 0, 1, 1, 1, 1, 2, -1, -1, -1], [-1, 0, 0, 0, 0, 0, 0, 1, 1, 1]]),
-    torch.tensor([[0, 1, 0, 1, 2, 3, 0, 0, 0, 0], [0, 0, 1, 2, 3, 4, 5, 0, 1, 2]])[..., None],
-)
-LAYOUTS = {
-    "dense": Layout.dense(2, 10),
-    "later": Layout.dense(2, 10, start=500),
-    "left": Layout.padded([10, 3, 1], side="left"),
-    "right": Layout.padded([2, 10, 5]),
-    "packed": Layout.packed([1, 2, 3, 4, 6]),
-    "mixed": MIXED,
-    "one": Layout.dense(2, 1),
-}
+LAYOUTS = {**BATCHES, "later": Layout.dense(2, 10, start=500), "one": Layout.dense(2, 1)}
 SLOPE = Slope(torch.tensor([0.3, 90.0], dtype=torch.float64))  # the second forgets all within one step
 
 

@@ -10,19 +10,10 @@ from panformer.ops.kernels import long_conv_fft, long_conv_sums
 from panformer.ops.long_conv import convolve, long_conv, long_conv_chunk, reference
 from panformer.ops.selective_scan import selective_scan
 
+from .batches import BATCHES, MIXED
+
 WIDTH = 3
-MIXED = Layout(
-    torch.tensor([[0, 0, 1, 1, 1, 1, 2, -1, -1, -1], [-1, 0, 0, 0, 0, 0, 0, 1, 1, 1]]),
-    torch.tensor([[0, 1, 0, 1, 2, 3, 0, 0, 0, 0], [0, 0, 1, 2, 3, 4, 5, 0, 1, 2]])[..., None],
-)
-LAYOUTS = {
-    "dense": Layout.dense(2, 10),
-    "left": Layout.padded([10, 3, 1], side="left"),
-    "right": Layout.padded([2, 10, 5]),
-    "packed": Layout.packed([1, 2, 3, 4, 6]),
-    "mixed": MIXED,
-    "one": Layout.dense(2, 1),
-}
+LAYOUTS = {**BATCHES, "one": Layout.dense(2, 1)}
 SIDES = {"causal": (10, 0), "two-sided": (19, 9), "spare": (40, 15), "short": (4, 1), "ahead": (3, 5), "far": (2, 30)}
 
 

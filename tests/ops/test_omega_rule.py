@@ -11,19 +11,10 @@ from panformer.ops.newton_schulz import orthogonal
 from panformer.ops.omega_memory import Memory, nothing
 from panformer.ops.omega_rule import omega_rule, reference, traced
 
+from .batches import BATCHES, MIXED
+
 HEADS, SIZE, VALUE = 2, 3, 4
-MIXED = Layout(
-    torch.tensor([[0, 0, 1, 1, 1, 1, 2, -1, -1, -1], [-1, 0, 0, 0, 0, 0, 0, 1, 1, 1]]),
-    torch.tensor([[0, 1, 0, 1, 2, 3, 0, 0, 0, 0], [0, 0, 1, 2, 3, 4, 5, 0, 1, 2]])[..., None],
-)
-LAYOUTS = {
-    "dense": Layout.dense(2, 10),
-    "later": Layout.dense(2, 10, start=5),
-    "left": Layout.padded([10, 3, 1], side="left"),
-    "right": Layout.padded([2, 10, 5]),
-    "packed": Layout.packed([1, 2, 3, 4, 6]),
-    "mixed": MIXED,
-}
+LAYOUTS = {**BATCHES, "later": Layout.dense(2, 10, start=5)}
 GATES = {"plain": (), "fall": (0,), "momentum": (1, 2), "all": (0, 1, 2)}  # which of fall, push, rate are given
 
 

@@ -9,20 +9,10 @@ from panformer.ops.backend import only
 from panformer.ops.kernels import toeplitz_linear_fft
 from panformer.ops.toeplitz_linear import reference, toeplitz_linear
 
+from .batches import BATCHES, MIXED
+
 HEADS, SIZE, VALUE = 2, 3, 4
-MIXED = Layout(
-    torch.tensor([[0, 0, 1, 1, 1, 1, 2, -1, -1, -1], [-1, 0, 0, 0, 0, 0, 0, 1, 1, 1]]),
-    torch.tensor([[0, 1, 0, 1, 2, 3, 0, 0, 0, 0], [0, 0, 1, 2, 3, 4, 5, 0, 1, 2]])[..., None],
-)
-LAYOUTS = {
-    "dense": Layout.dense(2, 10),
-    "later": Layout.dense(2, 10, start=500),
-    "left": Layout.padded([10, 3, 1], side="left"),
-    "right": Layout.padded([2, 10, 5]),
-    "packed": Layout.packed([1, 2, 3, 4, 6]),
-    "mixed": MIXED,
-    "one": Layout.dense(2, 1),
-}
+LAYOUTS = {**BATCHES, "later": Layout.dense(2, 10, start=500), "one": Layout.dense(2, 1)}
 
 
 @pytest.fixture(autouse=True)

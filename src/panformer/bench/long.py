@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from ..core.errors import InputError
+from ..core.families import Mixer
 from ..core.layout import Layout
 from ..core.memory import give_back
 from ..core.part import config
@@ -109,6 +109,7 @@ def long(
                 for name, job in jobs.items():
                     found = _race(name, job, form, length, width, plan, peers, last)
                     rows += [_row(name, who, form, length, took) for who, took in found.items()]
+                    give_back()
             plan.keep(_told(rows, jobs, {**missing, "the rest": f"the run ended after {form}"}, width, plan))
     for row in rows:
         if row["contestant"] == OURS and row["precision"] == "fp32" and row["form"].endswith(BOTH):
@@ -155,8 +156,6 @@ def _race(
         return {}
     plan.say(f"  {name}, {length} tokens, {form}: {', '.join(runners)}")
     times = _times(runners, plan.rounds)
-    runners.clear()
-    give_back()
     for who, took in times.items():
         last.setdefault(f"{who}, {name}", []).append((length, took.median))
         if who != OURS and took.median > LONGEST:
@@ -207,7 +206,7 @@ class _Peers:
 def _step(tree: Mapping[str, Any], width: int, length: int, form: str) -> Callable[[], None]:
     precision, _, way = form.partition(", ")
     dtype = PRECISIONS[precision]
-    mixer = _mixer(tree, width).to(dtype)
+    mixer = built(tree, width).to(dtype)
     x = torch.randn(1, length, width, dtype=dtype, requires_grad=way == BOTH)
 
     def both() -> None:
@@ -226,10 +225,12 @@ def _peak(tree: Mapping[str, Any], width: int, length: int) -> int:
     return of_step(_step(tree, width, length, f"fp32, {BOTH}")).peak
 
 
-def _mixer(tree: Mapping[str, Any], width: int) -> nn.Module:
+def built(tree: Mapping[str, Any], width: int) -> Mixer:
+    """The mixer of a job, with the same weights each time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return config("mixers", tree).build(width).train()
+        mixer: Mixer = config("mixers", tree).build(width)
+        return mixer.train()
 
 
 def _round(worker: Worker, form: str) -> float:
@@ -281,7 +282,7 @@ def _growth(rows: list[dict[str, Any]], jobs: Mapping[str, Job], width: int) -> 
     out = []
     for name, job in jobs.items():
         mine = [r for r in rows if r["task"] == name and r["contestant"] == OURS and r["length"] >= 4096]
-        declared = str(getattr(_mixer(job.ours, width), "growth", "n"))
+        declared = built(job.ours, width).growth
         told: dict[str, Any] = {"task": name, "declared": declared}
         for precision in PRECISIONS:
             for way in (FORWARD, BOTH):

@@ -16,9 +16,9 @@ from ..core import state as states
 from ..core.errors import InputError
 from ..core.families import Mixer
 from ..core.layout import Layout
-from ..core.part import config, find, known
+from ..core.part import find, known
 from .contest import OURS, OUTSIDE, PAUSE, Plan
-from .long import JOBS, SDPA, TRANSFORMERS, WIDTH
+from .long import JOBS, SDPA, TRANSFORMERS, WIDTH, built
 from .race import Runner, Time, relay
 from .venv import prepare
 from .worker import PeerFault, Worker
@@ -111,7 +111,7 @@ class Reader:
     """One mixer, its state, and how many tokens that has read."""
 
     def __init__(self, tree: Mapping[str, Any], width: int) -> None:
-        self.mixer = _built(tree, width)
+        self.mixer = built(tree, width)
         self.rng, self.width = torch.Generator().manual_seed(0), width
         self.state = self.mixer.start(1, torch.zeros(1, 1, width))
         self.recurrent = self.bytes > 0  # it has a state before the first token: that is no list of tokens
@@ -184,17 +184,10 @@ def _rested(worker: Worker, steps: int) -> float:
 
 def _streams(tree: Mapping[str, Any], width: int) -> bool:
     try:
-        mixer = _built(tree, width)
+        mixer = built(tree, width)
     except InputError:  # it needs options that only its user can give
         return False
     return mixer.causal and mixer.streams and not mixer.needs and any(True for _ in mixer.parameters())
-
-
-def _built(tree: Mapping[str, Any], width: int) -> Mixer:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        mixer: Mixer = config("mixers", tree).build(width)
-        return mixer.eval()
 
 
 def _row(name: str, length: int, took: Time, decoder: Decoder | None) -> dict[str, Any]:

@@ -8,23 +8,14 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from ._base import SKIP, Batch, Options, Task, distinct, draw, tokens
+from ._base import SKIP, Batch, distinct, draw
+from ._recall import Pairs
 
 
-class Recall(Task):
-    class Config(Options):
+class Recall(Pairs):
+    class Config(Pairs.Config):
         vocab: int = Field(64, ge=4)
         pairs: int = Field(8, gt=0)
-        test: int | None = Field(None, description="pairs in the test, as in training by default")
-
-    def ends(self):
-        return tokens(self.config.vocab)
-
-    def batch(self, rng, size):
-        return self._make(rng, size, self.config.pairs)
-
-    def test(self, rng, size):
-        return self._make(rng, size, self.config.test or self.config.pairs)
 
     def _make(self, rng: torch.Generator, size: int, pairs: int) -> Batch:
         half = self.config.vocab // 2

@@ -9,23 +9,15 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from ._base import SKIP, Batch, Options, Task, draw, tokens
+from ._base import SKIP, Batch, draw
+from ._recall import Pairs
 
 
-class Recall(Task):
-    class Config(Options):
+class Recall(Pairs):
+    class Config(Pairs.Config):
         vocab: int = Field(20, ge=4)
         pairs: int = Field(32, ge=2, description="keys with their values, in training")
         test: int | None = Field(None, ge=2, description="pairs in the test, as in training by default")
-
-    def ends(self):
-        return tokens(self.config.vocab)
-
-    def batch(self, rng, size):
-        return self._make(rng, size, self.config.pairs)
-
-    def test(self, rng, size):
-        return self._make(rng, size, self.config.test or self.config.pairs)
 
     def _make(self, rng: torch.Generator, size: int, pairs: int) -> Batch:
         half = self.config.vocab // 2

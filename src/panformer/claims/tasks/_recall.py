@@ -1,0 +1,27 @@
+"""What tasks share that tell pairs of a key and a value and ask for values; keys and values are halves of the vocabulary."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from ._base import Batch, Options, Task, tokens
+
+
+class Pairs(Task):
+    class Config(Options):
+        vocab: int = Field(ge=4)
+        pairs: int = Field(gt=0, description="keys with their values, in training")
+        test: int | None = Field(None, description="pairs in the test, as in training by default")
+
+    def ends(self):
+        return tokens(self.config.vocab)
+
+    def batch(self, rng, size):
+        return self._make(rng, size, self.config.pairs)
+
+    def test(self, rng, size):
+        return self._make(rng, size, self.config.test or self.config.pairs)
+
+    def _make(self, rng: torch.Generator, size: int, pairs: int) -> Batch:
+        raise NotImplementedError
