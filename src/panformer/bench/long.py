@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
@@ -155,7 +155,15 @@ def _race(
     if not runners:
         return {}
     plan.say(f"  {name}, {length} tokens, {form}: {', '.join(runners)}")
-    times = _times(runners, plan.rounds)
+    while True:
+        try:
+            times = _times(runners, plan.rounds)
+            break
+        except _Gone as gone:  # a peer may ask for more memory than there is
+            runners.pop(gone.who)
+            peers.leave(gone.who)
+            peers.missing[f"{gone.who}, {name}, {form}"] = f"from {length} tokens: {gone}"
+    peers.drop(runners, form)
     for who, took in times.items():
         last.setdefault(f"{who}, {name}", []).append((length, took.median))
         if who != OURS and took.median > LONGEST:
@@ -189,10 +197,19 @@ class _Peers:
             try:
                 worker = self._worker(who, wants)
                 worker.ask(do="load", precision=form, **asked)
-                found[who] = partial(_round, worker, form)
+                found[who] = partial(_round, who, worker, form)
             except PeerFault as fault:
                 self.missing[f"{who}, {name}, {form}"] = str(fault)
         return found
+
+    def drop(self, racers: Iterable[str], form: str) -> None:
+        """These have raced: their memory is for others now."""
+        for who in set(racers) - {OURS}:
+            self.workers[who].ask(do="drop", precision=form)
+
+    def leave(self, who: str) -> None:
+        """The process of a peer that failed; the next job of this peer gets another."""
+        self.workers.pop(who).close()
 
     def _worker(self, who: str, wants: str) -> Worker:
         if who not in self.workers:
@@ -233,8 +250,19 @@ def built(tree: Mapping[str, Any], width: int) -> Mixer:
         return mixer.train()
 
 
-def _round(worker: Worker, form: str) -> float:
-    return float(worker.ask(do="round", precision=form)["seconds"])
+class _Gone(Exception):
+    """A peer failed in a race; the message says how."""
+
+    def __init__(self, who: str, fault: PeerFault) -> None:
+        super().__init__(str(fault))
+        self.who = who
+
+
+def _round(who: str, worker: Worker, form: str) -> float:
+    try:
+        return float(worker.ask(do="round", precision=form)["seconds"])
+    except PeerFault as fault:
+        raise _Gone(who, fault) from None
 
 
 def _times(runners: Mapping[str, Runner], rounds: int) -> dict[str, Time]:
