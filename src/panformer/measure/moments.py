@@ -4,7 +4,8 @@ Theory takes tokens for Gaussian vectors of which any two of a sequence have the
 matrices with entries of mean 0. n keys are visible, q and k map with gain 1 (inputs times the variance of the
 weights), s = 1 - r:
 
-attention  variance r + s e^s / n + s^2 / width, covariance r + s e^(r s) / n + r s^2 / width, times the gains of v, o
+attention  variance r + s e^s / n + s^2 / width, covariance r + s e^(r s) / n + r s^2 / width, times the gains of v, o;
+           e^s / n is for many keys and has another term for few
 network    variance E f(a)^2, covariance E f(a) f(b), times the gains of both maps, a and b Gaussian of correlation r
 backward   of a network the same with E f'(a) f'(b); of attention e^s / n (1 + s + s^2) + s^2 / width, by values, keys
            and queries, and c (1 - e^s / n) e^(s r) (1 + s r) of what gradients of correlation c agree in
@@ -58,10 +59,16 @@ def network(activation: Activation, r: float, slope: bool = False) -> Moments:
 def attention(r: float, width: int, keys: Tensor, scores: float = 1.0) -> Moments:
     """Of a head's answer under values with gain 1; keys (T,) visible to each query, `scores` the gains of q times k."""
     s = 1 - r
-    own, other = ((math.exp(x * scores * s) / keys).clamp(max=1).mean() for x in (1.0, r))
-    tilt = scores * s * s / width * float((1 - 1 / keys).mean())
-    variance = r + s * float(own) + tilt
-    return Moments(variance, (r + s * float(other) + r * tilt) / variance)
+    own, other = (_sharp(x * scores * s, keys) for x in (1.0, r))
+    tilt = scores * s * s / width * float((1 - own).square().mean())
+    variance = r + s * float(own.mean()) + tilt
+    return Moments(variance, (r + s * float(other.mean()) + r * tilt) / variance)
+
+
+def _sharp(spread: float, keys: Tensor) -> Tensor:
+    """The sum of squares of softmax weights of so many scores of this variance: e^v / n, and less where n is small."""
+    one, two = math.expm1(spread), math.expm1(2 * spread)
+    return torch.maximum(math.exp(spread) / (keys + max(0.0, 2 * two - 3 * one)), 1 / keys)
 
 
 class Step(NamedTuple):
@@ -163,7 +170,8 @@ def _back(part: Any, r: float, g: Moments, tokens: int) -> Moments:
         size = seen.variance * gain(part.up) * gain(part.down)
         return Moments(size * g.variance, seen.correlation * g.correlation)
     s, scores, c = 1 - r, gain(part.q) * gain(part.k), g.correlation
-    own, tilt = min(1.0, math.exp(s * scores) / tokens), scores * s * s / part.width
+    own = float(_sharp(s * scores, torch.tensor(float(tokens))))
+    tilt = scores * s * s / part.width
     column = math.exp(scores * s * r) * (1 + scores * s * r)  # tokens that all look at alike get more of what agrees
     variance = own * (1 + scores * (s + s * s)) + tilt + (1 - own) * c * column
     covariance = 1 / tokens + (1 - 1 / tokens) * c + tilt * c
