@@ -70,10 +70,11 @@ def test_answers_stay(change, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_images_streams_and_folders(form, tmp_path):
+@pytest.mark.parametrize("position", [{"use": "learned", "length": 20}, {"use": "learned_grid", "grid": (2, 4)}])
+def test_images_streams_and_folders(form, position, tmp_path):
     patches = {"use": "patches", "size": 2, "channels": 3, "class_token": True, "registers": 1}
     head = {"use": "classify", "classes": 3, "pool": "first"}
-    model = drawn(causal=False, embed=patches, head=head)
+    model = drawn(causal=False, embed=patches, head=head, position=position)
     image = torch.randn(2, 3, 6, 6, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(recentre(model, form)(image), model(image), rtol=1e-10, atol=1e-10)

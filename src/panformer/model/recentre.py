@@ -18,6 +18,7 @@ Form = Literal["rms", "crms"]
 READS = {"attention": ("q", "k", "v", "gate"), "mlp": ("up",), "glu": ("gate", "up")}  # maps of what a norm answers
 WRITES = {"attention": "o", "mlp": "down", "glu": "down"}  # maps whose answer goes into the stream
 ADDS = ("pre", "parallel", "two_hop", "scale")  # residuals that do nothing to the stream but add to it
+PLACES = ("learned", "learned_grid")  # positions of embeds that crms can narrow
 TABLES = {  # of embeds that crms can narrow: tensor and the axis that is the stream's
     "table.weight": 1, "types.weight": 1, "position.table": 1, "map.weight": 0, "map.bias": 0, "first": 0, "registers": 1,
 }  # fmt: skip
@@ -84,7 +85,7 @@ def _embed_why(model: Model, form: Form) -> str | None:
     if form == "rms":
         return None
     place = getattr(c, "position", None)
-    if c.part.use() not in ("tokens", "bytes", "patches") or (place is not None and place.part.use() != "learned"):
+    if c.part.use() not in ("tokens", "bytes", "patches") or (place is not None and place.part.use() not in PLACES):
         return f"embed {c.part.use()!r}: a channel of its vectors cannot be left out; rms keeps them all"
     return None
 
