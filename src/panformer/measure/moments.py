@@ -10,7 +10,9 @@ network    variance E f(a)^2, covariance E f(a) f(b), times the gains of both ma
 backward   of a network the same with E f'(a) f'(b); of attention e^s / n (1 + s + s^2) + s^2 / width, by values, keys
            and queries, and c (1 - e^s / n) e^(s r) (1 + s r) of what gradients of correlation c agree in
 
-The terms with the width are what a query adds by drawing keys like itself, which narrow models feel.
+The terms with the width are what a query adds by drawing keys like itself, which narrow models feel. There too, a norm
+after the sum enlarges gradients by 3 share / width: the inverse of a variance that varies is larger than that of its
+mean, by 4 of these, and one is lost with the direction that a norm takes away.
 Kedia et al. 2024, DeepScaleLM.
 """
 
@@ -116,7 +118,9 @@ def predict_gradients(model: Model, x: Moments, tokens: int) -> list[float]:
             last = i
         back = _back(s.part, s.before.correlation, g, tokens)
         g = joined(g, back, s.keep, s.add / (1.0 if s.normed else math.sqrt(s.before.variance)))
-        g = g._replace(variance=g.variance / s.before.variance) if s.normed else g
+        if s.normed:  # a norm divides by what a sum came to, which a branch that happens to agree with it makes vary
+            vary = (4 * s.keep**2 - 1) * s.add**2 * s.answer.variance / model.spec.width
+            g = g._replace(variance=g.variance * (1 + vary) / s.before.variance)
     return [g.variance, *reversed(out)]
 
 

@@ -48,10 +48,10 @@ def profile(seed: int, start: Start, carries: Carries, layers: int, text: bool) 
     theory has them, and for these, but for Post-LN with a plain sum, as predicted."""
     x, rows = _text(seed), defaultdict(list)
     net = build(_deep(start, carries, layers, equal_pairs(x)), seed=seed)
-    for draw in range(DRAWS):
-        _draw(net, DRAWS * seed + draw)
+    for draw in range(DRAWS * seed, DRAWS * (seed + 1)):
+        _draw(net, draw)
         h, at = net.embed(x)
-        found, slopes = theory.measure(net, h if text else _gaussian(seed, equal_pairs(x), h), at, seed)
+        found, slopes = theory.measure(net, h if text else _gaussian(draw, equal_pairs(x), h), at, draw)
         rows["forward"].append([m.variance for m in found])
         rows["backward"].append(slopes)
         if text or net.trunk.each()[0].residual.use() == "post":
