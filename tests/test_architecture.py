@@ -24,7 +24,7 @@ LEVELS = (  # each may import from itself and from those before it
     {*FAMILIES, "decoders"},
     {"model"},
     {"data", "train", "runtime", "convert", "measure", "parallel", "interpret", "export", "generate"},
-    {"choose", "claims", "papers", "bench", "serve", "hf"},
+    {"choose", "claims", "papers", "compare", "bench", "serve", "hf"},
     {"cli", "site"},
 )
 LEVEL = {package: i for i, level in enumerate(LEVELS) for package in level}

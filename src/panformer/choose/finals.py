@@ -21,11 +21,11 @@ from ..data.batch import Batch, Batches
 from ..measure.latency import Latency, latencies
 from ..measure.quality import Answers, Quality, quality, window
 from ..measure.statistics import blocks_of
+from ..measure.store import Store
 from ..model.build import build
 from . import baselines, forms, memory, propose, saved, trial
 from .options import Options
 from .plan import FinalPlan
-from .store import Store
 
 BLOCKS = 400  # most blocks of examples that a bootstrap draws from
 BASELINE = 0.08  # of the minutes for tuning one baseline

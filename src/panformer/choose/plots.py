@@ -47,7 +47,7 @@ def against(entries: Sequence[dict[str, Any]], front: Sequence[str], x: str, low
             ax, [(at[e["name"]], e["test"]["mean"], e["name"] + (" *" if e["name"] in front else "")) for e in entries]
         )
 
-    return _svg(draw, (6.4, 4.0))
+    return svg(draw, (6.4, 4.0))
 
 
 def spread(entries: Sequence[dict[str, Any]], measure: str) -> str:
@@ -60,7 +60,7 @@ def spread(entries: Sequence[dict[str, Any]], measure: str) -> str:
         ax.set_yticks(range(len(entries)), [e["name"] for e in reversed(entries)])
         ax.set_xlabel(f"test {measure}: mean, 95% interval, and each seed as a tick")
 
-    return _svg(draw, (6.4, 0.6 + 0.34 * len(entries)))
+    return svg(draw, (6.4, 0.6 + 0.34 * len(entries)))
 
 
 def curves(entries: Sequence[dict[str, Any]], measure: str) -> str:
@@ -75,7 +75,7 @@ def curves(entries: Sequence[dict[str, Any]], measure: str) -> str:
         ax.set_ylabel(f"validation {measure}")
         ax.legend(frameon=False)
 
-    return _svg(draw, (6.4, 3.4))
+    return svg(draw, (6.4, 3.4))
 
 
 def _bar(ax: Axes, at: float, entry: dict[str, Any], vertical: bool) -> None:
@@ -112,7 +112,8 @@ def _label(ax: Axes, points: list[tuple[float, float, str]]) -> None:
         taken.append(box)
 
 
-def _svg(draw: Any, size: tuple[float, float]) -> str:
+def svg(draw: Any, size: tuple[float, float]) -> str:
+    """A picture as text, in the colours of the page that holds it."""
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=size, layout="constrained")
         try:

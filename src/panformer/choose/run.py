@@ -17,12 +17,12 @@ from ..core.errors import InputError, require
 from ..data.base import Dataset
 from ..data.split import split_names
 from ..measure.machine import machine, versions
+from ..measure.store import FILE, Store
 from ..train.interrupt import Interrupted
 from . import baselines, outcome, plan, propose, report, saved, summary
 from .finals import Entry, Finals
 from .options import Options
 from .search import Search
-from .store import FILE, Store
 from .trial import Pace, judged, opened, probe
 
 FORMAT = 1  # of what units hold

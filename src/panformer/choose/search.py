@@ -16,12 +16,12 @@ from typing import Any
 from ..core.errors import PanformerError, require
 from ..data.base import Dataset
 from ..measure.latency import latency
+from ..measure.store import Store
 from ..model.build import build
 from ..train.interrupt import Interrupted
 from . import forms, propose, trial
 from .options import Options
 from .plan import SearchPlan
-from .store import Store
 from .trial import Choice, Pace
 
 Say = Callable[[str], None]

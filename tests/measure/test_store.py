@@ -2,8 +2,8 @@
 
 import pytest
 
-from panformer.choose.store import Store
 from panformer.core.errors import InputError, PanformerError
+from panformer.measure.store import Store
 
 
 def test_a_unit_is_made_once(tmp_path):

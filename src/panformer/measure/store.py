@@ -1,7 +1,7 @@
 """results.sqlite: every finished unit of a run, once, on disk before the next begins.
 
 A run is a list of units (a probe, a plan, a trial, a training run, a measurement). `once` gives back the stored
-body of a unit or makes it, so that the code of a resumed run is the code of a new one.
+body of a unit or makes it, so that the code of a resumed run is the code of a new one. Several processes may write.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from ..core.errors import InputError, PanformerError
 
 FILE = "results.sqlite"
+PATIENCE = 60.0  # seconds that a writer waits for the others
 TABLE = """create table if not exists units (
     key text primary key, stage text not null, body text not null, seconds real not null, finished text not null)"""
 
@@ -27,7 +28,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = full")
             self._db.execute(TABLE)
@@ -61,6 +62,16 @@ class Store:
         except sqlite3.Error as fault:
             raise PanformerError(f"{self.path}: could not store {key} ({fault})") from None
         return json.loads(text)
+
+    def keep(self, key: str, stage: str, body: Any, seconds: float = 0.0) -> Any:
+        """As `put`, for units that two processes may make alike: the first one stays, and is what is returned."""
+        text = json.dumps(body, allow_nan=False)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        try:
+            self._db.execute("insert or ignore into units values (?, ?, ?, ?, ?)", (key, stage, text, seconds, now))
+        except sqlite3.Error as fault:
+            raise PanformerError(f"{self.path}: could not store {key} ({fault})") from None
+        return self.get(key)
 
     def once(self, key: str, stage: str, make: Callable[[], Any]) -> Any:
         """The stored body of this unit; where there is none, that of `make()`, stored first."""

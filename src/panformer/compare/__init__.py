@@ -1,0 +1,1 @@
+"""Mechanisms compared on one task at equal budget: plan, trials, judgement, record."""

@@ -1,0 +1,208 @@
+"""What is compared: arms on one task at lengths and widths, each within the same budget and tuned the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from ..claims import registry, suites
+from ..claims.arms import spec_of
+from ..core.errors import InputError, unknown
+from ..core.part import config, known
+from ..core.tree import read_tree
+from ..measure.cost import parameters
+from ..model.build import build
+from ..papers.schema import Change, Train
+from .trial import Trial
+
+BUDGETS = ("parameters", "flops", "time")
+RATES = (1e-3, 3e-3, 1e-2)
+TUNED_ON = 100  # the seed that rates are chosen on; the seeds that are judged count from 0
+CLOSE = 0.1  # how far parameters may lie from those of the first arm
+STEP = 8  # widths are multiples of it
+LAYERS, HEADS = 2, 4
+Tree = dict[str, Any]
+N = TypeVar("N", int, float)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One length and one width: a table of its own."""
+
+    length: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison, before any trial: everything here follows from what was asked."""
+
+    entry: suites.Entry
+    suite: str | None
+    arms: Mapping[str, Change]
+    lengths: tuple[int, ...]
+    sizes: tuple[int, ...]
+    seeds: int
+    by: str
+    rates: tuple[float, ...]
+    train: Train
+    minutes: float | None = None
+    model: Tree = field(default_factory=dict)
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [Cell(length, size) for size in self.sizes for length in self.lengths]
+
+    def task(self, cell: Cell) -> Tree:
+        return self.entry.at(cell.length)
+
+    def spec(self, arm: str, cell: Cell, width: int | None = None) -> Tree:
+        """The arm's model at the cell's width, or at another one."""
+        ends = registry.task(self.task(cell)).ends()
+        return {**spec_of(self.model, self.arms[arm], ends), "width": width or cell.size}
+
+
+def entries(asked: str) -> tuple[list[suites.Entry], str | None]:
+    """`mqar`, `mqar:vocab=32`, a suite, or a task of `claims/tasks` with options -> entries, and the suite's name."""
+    name, options = _options(asked)
+    found = suites.find(name)
+    if isinstance(found, suites.Suite):
+        if options:
+            raise InputError(f"{asked}: options belong to one task, and {name} is a suite")
+        return list(found.entries), name
+    entry = replace(found, task={**found.task, **options})
+    registry.task(entry.at(entry.lengths[0]))  # refuses unknown options
+    return [entry], next(s.name for s in suites.SUITES.values() if found in s.entries)
+
+
+def arms(asked: str) -> dict[str, Change]:
+    """`attention,mamba,linear_attention:feature=elu,my.yaml` -> changes of the base model by name."""
+    found: dict[str, Change] = {}
+    for item in _split(asked):
+        if item.endswith((".yaml", ".yml", ".json")):
+            name, change = Path(item).stem, _file(item)
+        else:
+            name, change = item, Change(layers={"mixer": _mixer(item)})
+        if name in found:
+            raise InputError(f"--with names {name!r} twice")
+        found[name] = change
+    if len(found) < 2:
+        raise InputError("--with needs two or more arms, such as attention,mamba")
+    return found
+
+
+def base(causal: bool) -> Tree:
+    """The model that arms change: two layers, the mixer before an MLP, places as added waves, so that every mixer has them."""
+    return {
+        "causal": causal,
+        "position": {"use": "sinusoidal"},
+        "schedule": [{"repeat": LAYERS, "mixer": {"use": "attention", "heads": HEADS}, "channel": "mlp"}],
+    }
+
+
+def width_of(plan: Plan, arm: str, cell: Cell) -> int:
+    """The cell's width, or for equal parameters the one that comes nearest to those of the first arm."""
+    first = next(iter(plan.arms))
+    if plan.by != "parameters" or arm == first:
+        return cell.size
+    goal = parameters(build(plan.spec(first, cell), seed=0))
+    tried: dict[int, int] = {}
+
+    def count(width: int) -> int:
+        if width not in tried:
+            tried[width] = parameters(build(plan.spec(arm, cell, width), seed=0))
+        return tried[width]
+
+    low, high = STEP, STEP
+    while count(high) < goal:
+        low, high = high, 2 * high
+    while high - low > STEP:
+        middle = (low + high) // 2 // STEP * STEP
+        low, high = (middle, high) if count(middle) < goal else (low, middle)
+    best = min((low, high), key=lambda w: abs(count(w) - goal))
+    if abs(count(best) / goal - 1) > CLOSE:
+        raise InputError(
+            f"{arm}: no width has within {CLOSE:.0%} of the {goal:,} parameters of {first} at width {cell.size} "
+            f"(width {best}: {count(best):,}); take larger --sizes or another --budget"
+        )
+    return best
+
+
+def trial(plan: Plan, arm: str, cell: Cell, spec: Tree, train: Train, seed: int, tuning: bool = False) -> Trial:
+    return Trial(arm, cell.length, cell.size, spec, plan.task(cell), train, seed, tuning)
+
+
+def numbers(asked: str, kind: type[N], option: str) -> tuple[N, ...]:
+    """`4,8,16` -> (4, 8, 16); all above 0 and different."""
+    try:
+        found = tuple(kind(item) for item in _split(asked))
+    except ValueError:
+        found = (kind(0),)
+    if any(n <= 0 for n in found) or len(set(found)) < len(found):
+        raise InputError(f"{option} {asked!r}: expected different numbers above 0 with commas, such as 4,8,16")
+    return found
+
+
+def _file(item: str) -> Change:
+    tree = read_tree(Path(item))
+    extra = set(tree) - {"model", "layers"}
+    if extra:
+        raise InputError(f"{item}: {unknown('key', sorted(extra)[0], ['model', 'layers'])}")
+    return Change.model_validate(tree)
+
+
+def _mixer(item: str) -> Tree:
+    name, options = _options(item)
+    if name not in known("mixers"):
+        raise unknown("mixer", name, known("mixers"))
+    tree: Tree = {"use": name, **options}
+    if "heads" in type(config("mixers", {"use": name, **options})).model_fields:
+        tree.setdefault("heads", HEADS)
+    return tree
+
+
+def _options(item: str) -> tuple[str, Tree]:
+    """`name:key=value;key=value` -> (name, values)."""
+    name, _, rest = item.partition(":")
+    options: Tree = {}
+    for pair in filter(None, rest.split(";")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"{item}: expected NAME:key=value;key=value")
+        options[key.strip()] = yaml.safe_load(value)
+    return name.strip(), options
+
+
+def _split(asked: str) -> Sequence[str]:
+    return [item.strip() for item in asked.split(",") if item.strip()]
+
+
+def plans(
+    task: str,
+    with_: str,
+    lengths: Sequence[int],
+    sizes: Sequence[int],
+    seeds: int,
+    by: str,
+    rates: Sequence[float],
+    steps: int | None,
+    minutes: float | None,
+) -> list[Plan]:
+    """One plan for each task that was asked for; what was left out comes from its entry."""
+    if by not in BUDGETS:
+        raise unknown("budget", by, BUDGETS)
+    if seeds < 2:
+        raise InputError("--seeds: intervals need two seeds or more")
+    asked, suite = entries(task)
+    changes = arms(with_)
+    found = []
+    for entry in asked:
+        train = Train.model_validate({**entry.train, **({"steps": steps} if steps else {})})
+        causal = bool(registry.task(entry.at(entry.lengths[0])).ends().get("causal", False))
+        found.append(Plan(entry, suite, changes, tuple(lengths) or entry.lengths[:1], tuple(sizes), seeds, by,
+                          tuple(rates) or (train.rate,), train, minutes, base(causal)))  # fmt: skip
+    return found

@@ -1,0 +1,287 @@
+"""A comparison from plan to record: rates tuned alike, seeds run by an engine, every trial kept, costs measured."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..claims import registry
+from ..claims.run import spec_hash
+from ..core.errors import InputError
+from ..measure.cost import of_model
+from ..measure.latency import latencies
+from ..measure.machine import machine, versions
+from ..measure.store import FILE, Store
+from ..model.build import build
+from ..papers.schema import Train
+from ..train.interrupt import Interrupted, Stopper
+from . import judge, plan
+from .engines import engine
+from .plan import Cell, Plan
+from .trial import Trial
+
+FORMAT = 1
+WARM, TIMED = 2, 5  # steps of a probe
+LATENCY = 1.0  # seconds for the latencies of one cell
+Say = Callable[[str, float], None]  # what is done, and which share of the whole
+
+
+class Comparison:
+    """One plan over one store; whatever the store has is not run again."""
+
+    def __init__(self, asked: Plan, store: Store, by: str, workers: int, say: Say) -> None:
+        self.plan, self.store, self.by, self.workers, self.say = asked, store, by, workers, say
+        self.specs = {
+            (arm, cell): asked.spec(arm, cell, plan.width_of(asked, arm, cell))
+            for cell in asked.cells
+            for arm in asked.arms
+        }
+        self.trains = self._budgets()
+        self._tuned: tuple[list[Trial], dict[str, dict[str, Any]]] = ([], {})
+        self.total = len(self.specs) * (asked.seeds + (len(asked.rates) if len(asked.rates) > 1 else 0))
+        self.done = 0
+
+    # ---- budget
+
+    def _budgets(self) -> dict[tuple[str, Cell], Train]:
+        """The training of each arm in each cell: as many steps, or those of equal operations or time; fewer for all
+        where `minutes` would not suffice."""
+        p, first = self.plan, next(iter(self.plan.arms))
+        steps = dict.fromkeys(self.specs, float(p.train.steps))
+        pace = {at: self._pace(spec, at[1]) for at, spec in self.specs.items()} if p.by == "time" or p.minutes else {}
+        if p.by != "parameters":
+            spent = pace if p.by == "time" else {at: float(self._flops(*at)) for at in self.specs}
+            steps = {at: steps[at] * spent[first, at[1]] / spent[at] for at in self.specs}
+        if p.minutes:
+            runs = p.seeds + (len(p.rates) if len(p.rates) > 1 else 0)
+            whole = runs * sum(steps[at] * pace[at] for at in self.specs) / self.workers
+            steps = {at: n * min(1.0, 60 * p.minutes / whole) for at, n in steps.items()}
+        return {at: p.train.model_copy(update={"steps": max(1, round(n))}) for at, n in steps.items()}
+
+    def _flops(self, arm: str, cell: Cell) -> int:
+        """Operations of a forward pass over one sequence."""
+        model = build(self.specs[arm, cell], seed=0)
+        return of_model(model, *_shape(self.plan, cell)).flops
+
+    def _pace(self, spec: Mapping[str, Any], cell: Cell) -> float:
+        """Seconds of a training step, measured once and kept."""
+        key = f"pace/{spec_hash(dict(spec))}/{cell.length}/{self.plan.train.batch}"
+        return float(self.store.once(key, "pace", lambda: _probe(dict(spec), self.plan.task(cell), self.plan.train)))
+
+    # ---- trials
+
+    def run(self) -> dict[str, Any]:
+        """The record. Raises Interrupted after Ctrl-C, with all finished trials kept."""
+        with Stopper() as stopper:
+            rates = self._tune(stopper)
+            trials = [
+                self._trial(at, self.trains[at].model_copy(update={"rate": rates[at]}), seed)
+                for at in self.specs
+                for seed in range(self.plan.seeds)
+            ]
+            found = self._all(trials, stopper)
+        return self._record(trials, found)
+
+    def null(self, count: int) -> dict[str, Any]:
+        """The first arm against itself in every cell: how often the pair verdict calls a win that is none."""
+        arm = next(iter(self.plan.arms))
+        cells = []
+        self.total = 2 * count * len(self.plan.cells)
+        with Stopper() as stopper:
+            both = {
+                cell: [
+                    [replace(self._trial((arm, cell), self.trains[arm, cell], s + shift), test=s) for s in range(count)]
+                    for shift in (0, 1000)
+                ]
+                for cell in self.plan.cells
+            }
+            found = self._all([t for pair in both.values() for side in pair for t in side], stopper)
+        for cell, (left, right) in both.items():
+            sides = [[found[t.key]["measure"] for t in side] for side in (left, right)]
+            gains = [a - b for a, b in zip(*sides, strict=True) if a is not None and b is not None]
+            if len(gains) < self.plan.seeds:
+                raise InputError(f"--null: too few runs did not diverge ({len(gains)}); take another rate")
+            rate = judge.false_wins(gains, self.plan.seeds, registry.task(self.plan.task(cell)).resolution)
+            cells.append({"arm": arm, "length": cell.length, "size": cell.size, "runs": 2 * count, "gains": gains,
+                          "seeds": self.plan.seeds, "sets": judge.DRAWS, "false_wins": rate})  # fmt: skip
+        return {"name": self.plan.entry.name, "suite": self.plan.suite, "cells": cells}
+
+    def _trial(self, at: tuple[str, Cell], train: Train, seed: int, tuning: bool = False) -> Trial:
+        return plan.trial(self.plan, *at, self.specs[at], train, seed, tuning)
+
+    def _tune(self, stopper: Stopper) -> dict[tuple[str, Cell], float]:
+        """The best rate of each arm in each cell, on a seed of its own; every arm has the same tries."""
+        rates = self.plan.rates
+        if len(rates) == 1:
+            return dict.fromkeys(self.specs, rates[0])
+        trials = {
+            (at, rate): self._trial(at, self.trains[at].model_copy(update={"rate": rate}), plan.TUNED_ON, tuning=True)
+            for at in self.specs
+            for rate in rates
+        }
+        found = self._all(list(trials.values()), stopper)
+        lower = registry.task(self.plan.task(self.plan.cells[0])).lower_is_better
+        out = {}
+        for at in self.specs:
+            got = {r: found[trials[at, r].key]["measure"] for r in rates}
+            fine = {r: m * (-1 if lower else 1) for r, m in got.items() if m is not None}
+            out[at] = max(fine, key=lambda r: fine[r]) if fine else min(rates)
+        self._tuned = (list(trials.values()), found)
+        return out
+
+    def _all(self, trials: Sequence[Trial], stopper: Stopper) -> dict[str, dict[str, Any]]:
+        """Results by key: those of the store, and the rest from the engine as they come."""
+        found: dict[str, dict[str, Any]] = {}
+        todo: list[Trial] = []
+        for one in trials:
+            body = self.store.get(one.key)
+            if body is None:
+                todo.append(one)
+            else:
+                found[one.key] = body
+        self.done += len(trials) - len(todo)
+        for one, body in engine(self.by)(todo, self.workers, lambda: stopper.asked):
+            found[one.key] = self.store.keep(one.key, "trial", body, body["seconds"])
+            self.done += 1
+            told = "diverged" if body["measure"] is None else f"{body['measure']:.4g}"
+            kind = f"rate {one.train.rate:g}" if one.tuning else f"seed {one.seed}"
+            self.say(
+                f"{self.plan.entry.name} {one.length}, width {one.size}: {one.arm}, {kind}: {told}",
+                self.done / self.total,
+            )
+        if stopper.asked:
+            raise Interrupted(f"stopped after {self.done} of {self.total} trials; the same command goes on")
+        return found
+
+    # ---- record
+
+    def _record(self, trials: Sequence[Trial], found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        p = self.plan
+        task = registry.task(p.task(p.cells[0]))
+        costs = {cell: self._costs(cell) for cell in p.cells}
+        results = {**self._tuned[1], **found}
+        rows: list[dict[str, Any]] = []
+        summary: list[dict[str, Any]] = []
+        pairs: list[dict[str, Any]] = []
+        for one in [*self._tuned[0], *trials]:
+            body, cost = results[one.key], costs[Cell(one.length, one.size)][one.arm]
+            rows.append({
+                "arm": one.arm, "length": one.length, "size": one.size, "seed": one.seed, "rate": one.train.rate,
+                "tuning": one.tuning, "measure": body["measure"], "seconds": body["seconds"], "steps": one.train.steps,
+                "parameters": body["parameters"], "flops": 3 * one.train.steps * cost["flops"] * one.train.batch,
+                "latency_ms": cost["latency_ms"], "peak_bytes": cost["peak_bytes"], "state_bytes": cost["state_bytes"],
+            })  # fmt: skip
+        for cell in p.cells:
+            place = {"length": cell.length, "size": cell.size}
+            mine = [r for r in rows if r["length"] == cell.length and r["size"] == cell.size and not r["tuning"]]
+            values = {arm: [r["measure"] for r in mine if r["arm"] == arm] for arm in p.arms}
+            resolution = registry.task(p.task(cell)).resolution
+            for told in judge.summary(values, task.lower_is_better, resolution):
+                of = [r for r in mine if r["arm"] == told["arm"]]
+                spent = sum(r["seconds"] for r in of) / len(of)
+                same = {
+                    k: of[0][k]
+                    for k in ("parameters", "flops", "latency_ms", "peak_bytes", "state_bytes", "steps", "rate")
+                }
+                summary.append(
+                    {
+                        **told,
+                        **place,
+                        **same,
+                        "seconds": round(spent, 3),
+                        "width": self.specs[told["arm"], cell]["width"],
+                    }
+                )
+            pairs += [{**told, **place} for told in judge.pairs(values, task.lower_is_better, resolution)]
+        return {
+            "format": FORMAT, "name": p.entry.name, "suite": p.suite, "about": p.entry.about, "source": p.entry.source,
+            "task": dict(p.entry.task), "size_is": p.entry.size, "lengths": list(p.lengths), "sizes": list(p.sizes),
+            "budget": {"by": p.by, "value": p.train.model_dump(), "minutes": p.minutes, "rates": list(p.rates), "tuned_on": plan.TUNED_ON},
+            "arms": [
+                {"name": arm, "spec": self.specs[arm, p.cells[0]], "spec_hash": spec_hash(self.specs[arm, p.cells[0]])}
+                for arm in p.arms
+            ],
+            "trials": rows, "summary": summary, "pairs": pairs,
+            "measure": _measure(task), "lower_is_better": task.lower_is_better, "chance": p.entry.chance,
+            "seeds": p.seeds, "engine": self.by, "machine": machine(), "versions": versions(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }  # fmt: skip
+
+    def _costs(self, cell: Cell) -> dict[str, dict[str, Any]]:
+        """Of every arm over one sequence of this cell: operations, peak memory and state, counted; latency, timed in turn."""
+        shape = _shape(self.plan, cell)
+        key = "costs/" + "/".join(spec_hash(self.specs[arm, cell]) for arm in self.plan.arms) + f"/{shape[0]}"
+
+        def measured() -> dict[str, dict[str, Any]]:
+            models = {arm: build(self.specs[arm, cell], seed=0).eval() for arm in self.plan.arms}
+            with torch.inference_mode():
+                times = latencies({arm: _call(m, self.plan, cell) for arm, m in models.items()}, LATENCY)
+            out = {}
+            for arm, model in models.items():
+                cost = of_model(model, *shape)
+                out[arm] = {"flops": cost.flops, "peak_bytes": cost.peak, "state_bytes": cost.state,
+                            "latency_ms": round(times[arm].median, 4)}  # fmt: skip
+            return out
+
+        return dict(self.store.once(key, "costs", measured))
+
+
+def compare(
+    asked: Sequence[Plan], folder: Path, by: str, workers: int | None, say: Say, null: int = 0
+) -> list[dict[str, Any]]:
+    """The records of all plans, one after the other, with their trials in `folder`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise InputError(f"{folder}: cannot hold a comparison ({fault.strerror}); give another --out") from None
+    out = []
+    with Store(folder / FILE) as store:
+        for i, one in enumerate(asked):
+            part = lambda line, share, i=i: say(line, (i + share) / len(asked))  # noqa: E731
+            run = Comparison(one, store, by, workers or os.cpu_count() or 1, part)
+            out.append(run.null(null) if null else run.run())
+    return out
+
+
+def _measure(task: Any) -> str:
+    """The test's number in words."""
+    if not task.lower_is_better:
+        return "share of right answers"
+    return "bits" if type(task).__module__.endswith("text") else "error"
+
+
+def _shape(asked: Plan, cell: Cell) -> tuple[int, int, int | None]:
+    """An input of this cell: tokens, one row of them, and channels where it is a series."""
+    x = registry.task(asked.task(cell)).batch(torch.Generator().manual_seed(0), 8).x
+    tokens = x.shape[1] if x.ndim < 4 else x.shape[-1] * x.shape[-2]
+    return int(tokens), 1, int(x.shape[2]) if x.ndim == 3 else None
+
+
+def _call(model: Any, asked: Plan, cell: Cell) -> Callable[[], object]:
+    batch = registry.task(asked.task(cell)).batch(torch.Generator().manual_seed(0), 1)
+    return lambda: model(batch.x, batch.lengths)
+
+
+def _probe(spec: dict[str, Any], task: Mapping[str, Any], train: Train) -> float:
+    """Seconds of one training step on one thread: the median of a few."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        made, model = registry.task(task), build(spec, seed=0)
+        batch = made.batch(torch.Generator().manual_seed(0), train.batch)
+        times = []
+        for _ in range(WARM + TIMED):
+            began = time.perf_counter()
+            model(batch.x, batch.lengths).float().square().mean().backward()
+            model.zero_grad(set_to_none=True)
+            times.append(time.perf_counter() - began)
+        return sorted(times[WARM:])[TIMED // 2]
+    finally:
+        torch.set_num_threads(before)
