@@ -254,15 +254,15 @@ def test_an_arm_against_itself(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        (dict(task="mqarr"), "did you mean 'mqar'"),
-        (dict(task="mqar:vocabulary=8"), "vocabulary"),
-        (dict(task="recall:vocab=8"), "recall is a suite"),
-        (dict(with_="attention"), "two or more arms"),
-        (dict(with_="attention,atention"), "did you mean 'attention'"),
-        (dict(with_="attention,attention"), "names 'attention' twice"),
-        (dict(with_="attention,attention:head=2"), "head"),
-        (dict(by="money"), "known: flops, parameters, time"),
-        (dict(seeds=1), "two seeds or more"),
+        ({"task": "mqarr"}, "did you mean 'mqar'"),
+        ({"task": "mqar:vocabulary=8"}, "vocabulary"),
+        ({"task": "recall:vocab=8"}, "recall is a suite"),
+        ({"with_": "attention"}, "two or more arms"),
+        ({"with_": "attention,atention"}, "did you mean 'attention'"),
+        ({"with_": "attention,attention"}, "names 'attention' twice"),
+        ({"with_": "attention,attention:head=2"}, "head"),
+        ({"by": "money"}, "known: flops, parameters, time"),
+        ({"seeds": 1}, "two seeds or more"),
     ],
 )
 def test_wrong_questions_are_refused_in_one_line(asked, says):
