@@ -38,13 +38,28 @@ def version() -> None:
 
 
 def _mount() -> None:
-    from . import bench, choose, compare, convert, estimate, export, generate, optimize, papers, parts, spec, stream
+    from . import (
+        bench,
+        choose,
+        compare,
+        convert,
+        estimate,
+        export,
+        generate,
+        optimize,
+        papers,
+        parts,
+        spec,
+        stream,
+        tasks,
+    )
 
     app.command()(choose.choose)
     app.command()(choose.predict)
     app.command("eval")(choose.evaluate)
     app.command()(choose.train)
     app.command()(compare.compare)
+    app.command()(tasks.tasks)
     app.add_typer(papers.papers_app(), name="papers")
     app.command()(papers.check)
     app.add_typer(spec.app, name="spec")

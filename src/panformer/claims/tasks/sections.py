@@ -41,11 +41,12 @@ class Sections(Task):
 
     def _make(self, rng: torch.Generator, size: int, side: int) -> Batch:
         label = torch.randint(0, self.config.classes, (size,), generator=rng)
-        x = torch.cat([windows(_text(int(k))[side], rng, 1, self.config.length) for k in label])
+        x = torch.cat([windows(piece(int(k))[side], rng, 1, self.config.length) for k in label])
         return Batch(x, y=label)
 
 
 @cache
-def _text(label: int) -> tuple[Tensor, Tensor]:
+def piece(label: int) -> tuple[Tensor, Tensor]:
+    """(training, test) source of a package."""
     sides = list(zip(*(halves(raw) for raw in package(PACKAGES[label])), strict=True))
     return torch.cat(sides[0]), torch.cat(sides[1])

@@ -1,0 +1,52 @@
+"""Sorting: numbers, then as many cues; answer the numbers in order, smallest first.
+
+Trained on lengths low to high, tested at exactly `test`.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from ._base import SKIP, Batch, Options, Task, draw, exact, tokens
+
+
+class Sort(Task):
+    class Config(Options):
+        vocab: int = Field(32, ge=2, description="numbers there are; one may come again")
+        low: int = Field(2, gt=0)
+        high: int = Field(8, gt=0)
+        test: int | None = Field(None, gt=0, description="numbers in the test, `high` by default")
+        score: str = Field("symbol", pattern="^(symbol|string)$", description="share of numbers, or of whole rows")
+
+        @model_validator(mode="after")
+        def _ordered(self):
+            if self.low > self.high:
+                raise ValueError("low is above high")
+            return self
+
+    later = frozenset({"test", "score"})
+
+    def ends(self):
+        return tokens(self.config.vocab + 1, self.config.vocab)
+
+    def batch(self, rng, size):
+        return self._make(rng, draw(rng, self.config.low, self.config.high + 1, size))
+
+    def test(self, rng, size):
+        return self._make(rng, torch.full((size,), self.config.test or self.config.high))
+
+    def score(self, out, target):
+        return super().score(out, target) if self.config.score == "symbol" else exact(out, target)
+
+    def _make(self, rng: torch.Generator, lengths: Tensor) -> Batch:
+        """Row i: n_i numbers and n_i cues."""
+        vocab, longest, n = self.config.vocab, int(lengths.max()), lengths[:, None]
+        numbers = draw(rng, 0, vocab, len(lengths), longest)
+        where = torch.arange(2 * longest)[None]
+        ordered = torch.where(torch.arange(longest) < n, numbers, vocab).sort(-1).values
+        asked = (where >= n) & (where < 2 * n)
+        x = torch.where(where < n, numbers.gather(1, where.clamp(max=longest - 1).expand(len(n), -1)), vocab)
+        y = ordered.gather(1, (where - n).clamp(0, longest - 1))
+        return Batch(torch.where(where < 2 * n, x, 0), lengths * 2, torch.where(asked, y, SKIP))
