@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo-run
 
-.PHONY: demo test lint types bench claims clean
+# make docs   set up and build the documentation site
+.PHONY: demo test lint types bench claims docs clean
 
 $(VENV)/ready: pyproject.toml constraints.txt tests/weights.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,5 +37,9 @@ claims: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/panformer bench
 
+docs: $(VENV)/ready
+	$(BIN)/sphinx-build -W -q docs site
+	@echo "The site: site/index.html"
+
 clean:
-	rm -rf $(VENV) $(DEMO) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf site $(VENV) $(DEMO) runs .mypy_cache .ruff_cache .pytest_cache
