@@ -38,7 +38,7 @@ def version() -> None:
 
 
 def _mount() -> None:
-    from . import bench, choose, convert, estimate, export, generate, optimize, papers, parts, spec, stream
+    from . import atlas, bench, choose, convert, estimate, export, generate, optimize, papers, parts, spec, stream
 
     app.command()(choose.choose)
     app.command()(choose.predict)
@@ -56,6 +56,7 @@ def _mount() -> None:
     app.command()(export.export)
     app.command()(optimize.optimize)
     app.command()(bench.bench)
+    app.command()(atlas.atlas)
 
 
 _mount()

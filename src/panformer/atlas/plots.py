@@ -1,0 +1,246 @@
+"""Small pictures as SVG text that takes its ink from the page: points of arms with an interval, and lines over lengths.
+
+Own text, since a hundred pages of a plotting library take minutes. Every picture says in words what it shows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import NamedTuple
+
+WIDE, LEFT, RIGHT, ROW = 640, 190, 20, 30
+MARKS = 4  # shapes told apart without colour
+Scale = Callable[[float], float]
+
+
+class Band(NamedTuple):
+    """What was expected: a stretch of the axis, open where None, and its name."""
+
+    low: float | None
+    high: float | None
+    name: str
+
+
+class Line(NamedTuple):
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+class Spot(NamedTuple):
+    """A point with an interval."""
+
+    name: str
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+def strips(
+    arms: Mapping[str, Sequence[float]],
+    label: str,
+    interval: tuple[float, float, float] | None = None,
+    band: Band | None = None,
+    log: bool = False,
+    about: str = "",
+) -> str:
+    """A row of points for each arm (one point a seed); with `interval` alone, one row of (low, mean, high)."""
+    numbers = [v for values in arms.values() for v in values if math.isfinite(v)]
+    if interval:
+        numbers += [v for v in interval if math.isfinite(v)]
+    edges = [v for v in (band[:2] if band else ()) if v is not None and (v > 0 or not log)]
+    if log:
+        numbers = [v for v in numbers if v > 0]
+    numbers += edges
+    if not numbers:
+        return ""
+    rows = len(arms) + bool(interval)
+    high = 26 + rows * ROW
+    at, ticks = _axis(min(numbers), max(numbers), log, LEFT, WIDE - RIGHT)
+    out = []
+    if band:
+        a = at(band.low) if band.low is not None and (band.low > 0 or not log) else LEFT - 8
+        b = at(band.high) if band.high is not None else WIDE - RIGHT + 8
+        out.append(
+            f'<rect class="band" x="{min(a, b):.1f}" y="12" width="{max(abs(b - a), 2):.1f}" height="{high - 12}"/>'
+        )
+        out.append(
+            f'<text class="note" x="{min(max((a + b) / 2, LEFT + 40), WIDE - 90):.1f}" y="9" text-anchor="middle">{escape(band.name)}</text>'
+        )
+    for i, (name, values) in enumerate(arms.items()):
+        y = 28 + i * ROW
+        out.append(_row(y, name))
+        shown = [v for v in values if math.isfinite(v) and (v > 0 or not log)]
+        for k, v in enumerate(shown):
+            off = (k - (len(shown) - 1) / 2) * min(4.0, 14 / max(len(shown), 1))
+            out.append(_mark(at(v), y + off, i, f"{name}: {v:.6g}"))
+        lost = len(values) - len(shown)
+        if lost:
+            out.append(f'<text class="note" x="{LEFT}" y="{y + 4}">{lost} at 0</text>' if log else "")
+    if interval:
+        y = 28 + len(arms) * ROW
+        out.append(_row(y, "95% interval"))
+        low, mean, top = (min(max(at(v) if math.isfinite(v) else LEFT, LEFT), WIDE - RIGHT) for v in interval)
+        out.append(
+            f'<path class="bar" d="M{low:.1f} {y}H{top:.1f}M{low:.1f} {y - 5}v10M{top:.1f} {y - 5}v10"/>{_mark(mean, y, 0, f"mean {interval[1]:.6g}")}'
+        )
+    out.append(_ticks(at, ticks, high, label))
+    return _svg(high + 38, "".join(out), about or label)
+
+
+def lines(
+    found: Sequence[Line],
+    across: str,
+    up: str,
+    about: str,
+    dashed: Sequence[str] = (),
+    log: tuple[bool, bool] = (True, True),
+) -> str:
+    """Values over lengths, both on a scale of powers where `log` says so."""
+    points = [
+        p
+        for line in found
+        for p in line.points
+        if all(map(math.isfinite, p)) and all(v > 0 or not g for v, g in zip(p, log, strict=True))
+    ]
+    if not points:
+        return ""
+    high = 250
+    xs, ys = zip(*points, strict=True)
+    at, ticks = _axis(min(xs), max(xs), log[0], 80, WIDE - 150)
+    to, steps = _axis(min(ys), max(ys), log[1], high - 12, 14)
+    out = [_ticks(at, ticks, high, across), _rungs(to, steps, up, high)]
+    for i, line in enumerate(found):
+        kept = [p for p in line.points if p in points]
+        if not kept:
+            continue
+        path = "L".join(f"{at(x):.1f} {to(y):.1f}" for x, y in kept)
+        out.append(f'<path class="line s{i % MARKS}{" dash" if line.name in dashed else ""}" d="M{path}"/>')
+        out += [_mark(at(x), to(y), i, f"{line.name}, {x:g}: {y:.6g}") for x, y in kept]
+    spread = _apart([to(line.points[-1][1]) if line.points[-1] in points else 20 for line in found])
+    out += [
+        f'<text x="{WIDE - 140}" y="{y + 4:.1f}">{escape(line.name)}</text>'
+        for line, y in zip(found, spread, strict=True)
+    ]
+    return _svg(high + 38, "".join(out), about)
+
+
+def scatter(spots: Sequence[Spot], across: str, up: str, about: str) -> str:
+    """Quality against a cost: one mark with its interval for each arm, named beside it."""
+    found = [s for s in spots if s.x > 0 and all(map(math.isfinite, s[1:]))]
+    if not found:
+        return ""
+    high = 270
+    at, ticks = _axis(min(s.x for s in found), max(s.x for s in found), True, 80, WIDE - 170)
+    to, steps = _axis(min(s.low for s in found), max(s.high for s in found), False, high - 12, 14)
+    out = [_ticks(at, ticks, high, across), _rungs(to, steps, up, high)]
+    places = _apart([to(s.y) for s in found])
+    for i, (s, y) in enumerate(zip(found, places, strict=True)):
+        x = at(s.x)
+        out.append(
+            f'<path class="bar" d="M{x:.1f} {to(s.low):.1f}V{to(s.high):.1f}"/>{_mark(x, to(s.y), i, f"{s.name}: {s.y:.4g} at {s.x:.4g}")}'
+        )
+        out.append(
+            f'<path class="lead" d="M{x + 6:.1f} {to(s.y):.1f}L{WIDE - 152} {y:.1f}"/><text x="{WIDE - 148}" y="{y + 4:.1f}">{escape(s.name)}</text>'
+        )
+    return _svg(high + 38, "".join(out), about)
+
+
+def bar(counts: Mapping[str, int], order: Sequence[str], width: int = 240) -> str:
+    """How many of each kind, as one stacked bar; the numbers stand beside it in the page."""
+    total = max(sum(counts.values()), 1)
+    x, out = 0.0, []
+    for name in order:
+        wide = width * counts.get(name, 0) / total
+        if wide:
+            out.append(
+                f'<rect class="{name.replace(" ", "-")}" x="{x:.1f}" width="{max(wide - 1, 1):.1f}" height="14"/>'
+            )
+        x += wide
+    return f'<svg class="share" viewBox="0 0 {width} 14" aria-hidden="true" focusable="false">{"".join(out)}</svg>'
+
+
+def _svg(high: float, inner: str, about: str) -> str:
+    return f'<svg class="plot" viewBox="0 0 {WIDE} {high:.0f}" role="img" aria-label="{escape(about)}">{inner}</svg>'
+
+
+def _row(y: float, name: str) -> str:
+    return f'<path class="guide" d="M{LEFT} {y}H{WIDE - RIGHT}"/><text x="{LEFT - 14}" y="{y + 4}" text-anchor="end">{escape(name)}</text>'
+
+
+def _mark(x: float, y: float, kind: int, told: str) -> str:
+    """A circle, square, triangle or diamond, so that arms differ without colour too."""
+    shapes = (
+        "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
+        "M-3.6-3.6h7.2v7.2h-7.2z",
+        "M0-4.6L4.4 3.4h-8.8z",
+        "M0-5L4.6 0L0 5L-4.6 0z",
+    )
+    return f'<path class="mark s{kind % MARKS}" transform="translate({x:.1f} {y:.1f})" d="{shapes[kind % MARKS]}"><title>{escape(told)}</title></path>'
+
+
+def _ticks(at: Scale, ticks: Sequence[float], high: float, label: str) -> str:
+    out = [
+        f'<path class="axis" d="M{at(t):.1f} {high}v5"/><text class="tick" x="{at(t):.1f}" y="{high + 17}" text-anchor="middle">{_short(t)}</text>'
+        for t in ticks
+    ]
+    middle = (at(ticks[0]) + at(ticks[-1])) / 2
+    return (
+        "".join(out)
+        + f'<text class="label" x="{middle:.1f}" y="{high + 33}" text-anchor="middle">{escape(label)}</text>'
+    )
+
+
+def _rungs(to: Scale, steps: Sequence[float], label: str, high: float) -> str:
+    out = [
+        f'<path class="guide" d="M80 {to(t):.1f}H{WIDE - 150}"/><text class="tick" x="72" y="{to(t) + 4:.1f}" text-anchor="end">{_short(t)}</text>'
+        for t in steps
+    ]
+    return (
+        "".join(out)
+        + f'<text class="label" transform="translate(14 {high / 2}) rotate(-90)" text-anchor="middle">{escape(label)}</text>'
+    )
+
+
+def _axis(low: float, high: float, log: bool, start: float, end: float) -> tuple[Scale, list[float]]:
+    """(where a value stands, the round values that are written)."""
+    if log:
+        a, b = math.log10(low), math.log10(high)
+        pad = max((b - a) * 0.06, 0.05)
+        a, b = a - pad, b + pad
+        powers = range(math.ceil(a), math.floor(b) + 1)
+        skip = max(1, -(-len(powers) // 6))
+        ticks = [10.0**p for p in powers][::skip]
+        if len(ticks) < 2:
+            ticks = [
+                m * 10.0**p
+                for p in range(math.floor(a), math.ceil(b) + 1)
+                for m in (1, 2, 5)
+                if a <= math.log10(m) + p <= b
+            ]
+        ticks = ticks if len(ticks) > 1 else [low, high] if low != high else [low]
+        return (lambda v: start + (math.log10(max(v, 1e-300)) - a) / (b - a) * (end - start)), ticks
+    pad = (high - low) * 0.06 or max(abs(high) * 0.1, 0.1)
+    a, b = low - pad, high + pad
+    step = 10 ** math.floor(math.log10((b - a) / 4))
+    step = next(step * m for m in (1, 2, 5, 10) if (b - a) / (step * m) <= 6)
+    ticks = [k * step for k in range(math.ceil(a / step), math.floor(b / step) + 1)]
+    return (lambda v: start + (v - a) / (b - a) * (end - start)), ticks
+
+
+def _apart(places: Sequence[float], room: float = 15) -> list[float]:
+    """The same places, moved so that text at them does not overlap."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    out = list(places)
+    for before, i in zip(order, order[1:]):
+        out[i] = max(out[i], out[before] + room)
+    over = max(out, default=0) - 250
+    return [y - max(over, 0) for y in out]
+
+
+def _short(value: float) -> str:
+    if value and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+    return f"{value:.6g}"
