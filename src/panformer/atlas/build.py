@@ -4,6 +4,7 @@ recorded benchmarks and comparisons, or the parts' own classes."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections import Counter
@@ -80,6 +81,12 @@ def build(out: Path, compared: Path = RECORDS, raced: Path = BENCHMARKS, rows: t
     return Built(len(sources.rows), len(facts.every()), pages, largest, time.perf_counter() - began)
 
 
+def _code(text: str) -> Any:
+    """What stands between backticks as code."""
+    markup = require("markupsafe", "choose")
+    return markup.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(markup.escape(text))))
+
+
 def _free(out: Path) -> None:
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "atlas.json").is_file()):
         raise InputError(f"--out {out}: holds something that is no atlas; name a new folder")
@@ -95,6 +102,7 @@ def _pages(sources: Sources) -> Iterator[tuple[str, str]]:
     )  # fmt: skip
     env.tests["slug"] = lambda cell: isinstance(cell, Slug)
     env.filters["svg"] = env.filters["safe"]
+    env.filters["code"] = _code
     env.globals.update(bar=plots.bar, picture=samples.picture)
     for path, template, told in _told(sources):
         yield path, env.get_template(template).render(root="../" * path.count("/"), here=path, **told)
@@ -125,8 +133,10 @@ def _home(sources: Sources) -> dict[str, Any]:
         (name, sum(c.values()), c) for name, c in sorted(families.items(), key=lambda f: (-sum(f[1].values()), f[0]))
     ]
     total: Counter[str] = sum((c for _, _, c in lines), Counter())
+    order = ("checked", "built", "planned")
     rows = [
-        (row, _state(row), facts.ways(row), facts.length_class(facts.length(row)), _added(row)) for row in sources.rows
+        (row, _state(row), facts.ways(row), facts.length_class(facts.length(row)), _added(row))
+        for row in sorted(sources.rows, key=lambda r: order.index(r.status))
     ]
     filters = {
         "family": sorted(families), "area": sorted({r.area for r in sources.rows}),

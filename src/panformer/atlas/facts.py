@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple, get_args
@@ -40,9 +41,10 @@ def formula(name: str) -> str:
     return _doc(_class(name)).partition("\n")[0]
 
 
-def text(name: str) -> str:
-    """The docstring after its first line."""
-    return _doc(_class(name)).partition("\n")[2].strip()
+def text(name: str) -> list[str]:
+    """The paragraphs of the docstring after its first line; those with lines that are set in keep their lines."""
+    rest = _doc(_class(name)).partition("\n")[2].strip("\n").split("\n\n")
+    return [p if re.search(r"\n[ -]", p) else " ".join(p.split()) for p in rest if p.strip()]
 
 
 def source(name: str) -> str:
@@ -64,8 +66,11 @@ def contract(name: str) -> dict[str, str]:
     cls = _class(name)
     found: Any = _built(name.partition("/")[2], json.dumps(cls.examples[0])) if issubclass(cls, Mixer) else cls
     told = {}
-    for key in sorted(PLACES):
-        value = getattr(found, key, None)
+    base = next(
+        c for c in cls.__mro__ if "family" in vars(c)
+    )  # an instance may use a name of another family for itself
+    for key in sorted(key for key in PLACES if hasattr(base, key)):
+        value = getattr(found, key)
         if isinstance(value, bool):
             told[key] = "yes" if value else "no"
         elif isinstance(value, str):
@@ -234,6 +239,8 @@ def _kind(hint: Any) -> str:
     if hint is type(None):
         return "null"
     inner = [_kind(a) for a in get_args(hint) if a is not ...]
+    if type(None) in get_args(hint):
+        return " | ".join(inner)
     name = getattr(hint, "__name__", str(hint))
     if name == "Literal":
         return " | ".join(map(str, get_args(hint)))

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDE, LEFT, RIGHT, ROW = 640, 190, 20, 30
+WIDE, LEFT, RIGHT, ROW = 680, 170, 20, 30
+NAMES = 200  # right of a picture of lines, for their names
 MARKS = 4  # shapes told apart without colour
 Scale = Callable[[float], float]
 
@@ -95,7 +96,6 @@ def lines(
     across: str,
     up: str,
     about: str,
-    dashed: Sequence[str] = (),
     log: tuple[bool, bool] = (True, True),
 ) -> str:
     """Values over lengths, both on a scale of powers where `log` says so."""
@@ -107,23 +107,20 @@ def lines(
     ]
     if not points:
         return ""
-    high = 250
+    high, end = 250, WIDE - NAMES
     xs, ys = zip(*points, strict=True)
-    at, ticks = _axis(min(xs), max(xs), log[0], 80, WIDE - 150)
+    at, ticks = _axis(min(xs), max(xs), log[0], 80, end)
+    ticks = sorted(set(xs)) if len(set(xs)) <= 7 else ticks
     to, steps = _axis(min(ys), max(ys), log[1], high - 12, 14)
-    out = [_ticks(at, ticks, high, across), _rungs(to, steps, up, high)]
-    for i, line in enumerate(found):
-        kept = [p for p in line.points if p in points]
-        if not kept:
-            continue
-        path = "L".join(f"{at(x):.1f} {to(y):.1f}" for x, y in kept)
-        out.append(f'<path class="line s{i % MARKS}{" dash" if line.name in dashed else ""}" d="M{path}"/>')
-        out += [_mark(at(x), to(y), i, f"{line.name}, {x:g}: {y:.6g}") for x, y in kept]
-    spread = _apart([to(line.points[-1][1]) if line.points[-1] in points else 20 for line in found])
-    out += [
-        f'<text x="{WIDE - 140}" y="{y + 4:.1f}">{escape(line.name)}</text>'
-        for line, y in zip(found, spread, strict=True)
-    ]
+    out = [_ticks(at, ticks, high, across), _rungs(to, steps, up, high, end)]
+    kept = [[p for p in line.points if p in points] for line in found]
+    places = _apart([to(line[-1][1]) if line else high for line in kept])
+    for i, (line, shown, y) in enumerate(zip(found, kept, places, strict=True)):
+        path = "L".join(f"{at(x):.1f} {to(v):.1f}" for x, v in shown)
+        if path:
+            out.append(f'<path class="line s{i % MARKS}" d="M{path}"/>')
+        out += [_mark(at(x), to(v), i, f"{line.name}, {x:g}: {v:.6g}") for x, v in shown]
+        out += [_mark(end + 16, y, i, line.name), f'<text x="{end + 26}" y="{y + 4:.1f}">{escape(line.name)}</text>']
     return _svg(high + 38, "".join(out), about)
 
 
@@ -133,9 +130,9 @@ def scatter(spots: Sequence[Spot], across: str, up: str, about: str) -> str:
     if not found:
         return ""
     high = 270
-    at, ticks = _axis(min(s.x for s in found), max(s.x for s in found), True, 80, WIDE - 170)
+    at, ticks = _axis(min(s.x for s in found), max(s.x for s in found), True, 80, WIDE - NAMES)
     to, steps = _axis(min(s.low for s in found), max(s.high for s in found), False, high - 12, 14)
-    out = [_ticks(at, ticks, high, across), _rungs(to, steps, up, high)]
+    out = [_ticks(at, ticks, high, across), _rungs(to, steps, up, high, WIDE - NAMES)]
     places = _apart([to(s.y) for s in found])
     for i, (s, y) in enumerate(zip(found, places, strict=True)):
         x = at(s.x)
@@ -143,7 +140,7 @@ def scatter(spots: Sequence[Spot], across: str, up: str, about: str) -> str:
             f'<path class="bar" d="M{x:.1f} {to(s.low):.1f}V{to(s.high):.1f}"/>{_mark(x, to(s.y), i, f"{s.name}: {s.y:.4g} at {s.x:.4g}")}'
         )
         out.append(
-            f'<path class="lead" d="M{x + 6:.1f} {to(s.y):.1f}L{WIDE - 152} {y:.1f}"/><text x="{WIDE - 148}" y="{y + 4:.1f}">{escape(s.name)}</text>'
+            f'<path class="lead" d="M{x + 6:.1f} {to(s.y):.1f}L{WIDE - NAMES + 20} {y:.1f}"/><text x="{WIDE - NAMES + 24}" y="{y + 4:.1f}">{escape(s.name)}</text>'
         )
     return _svg(high + 38, "".join(out), about)
 
@@ -193,9 +190,9 @@ def _ticks(at: Scale, ticks: Sequence[float], high: float, label: str) -> str:
     )
 
 
-def _rungs(to: Scale, steps: Sequence[float], label: str, high: float) -> str:
+def _rungs(to: Scale, steps: Sequence[float], label: str, high: float, end: float) -> str:
     out = [
-        f'<path class="guide" d="M80 {to(t):.1f}H{WIDE - 150}"/><text class="tick" x="72" y="{to(t) + 4:.1f}" text-anchor="end">{_short(t)}</text>'
+        f'<path class="guide" d="M80 {to(t):.1f}H{end}"/><text class="tick" x="72" y="{to(t) + 4:.1f}" text-anchor="end">{_short(t)}</text>'
         for t in steps
     ]
     return (

@@ -27,7 +27,7 @@ def samples() -> dict[str, Any]:
 
 
 def drawn(use: str) -> dict[str, Any]:
-    """The matrix of a mixer under its first example: each head in 8 bits of its largest entry. Needs torch."""
+    """The matrix of a mixer under its first example: each head as the root of its share of the largest entry, in 8 bits. Needs torch."""
     import torch
 
     from ..core.errors import PanformerError
@@ -45,7 +45,8 @@ def drawn(use: str) -> dict[str, Any]:
         return {"why": str(why)}
     heads = shown.heads.detach()
     most, signed = float(heads.abs().max()), bool((heads < 0).any())
-    levels = (heads[:HEADS] / max(most, 1e-30) * 127).round().to(torch.int8)
+    shares = heads[:HEADS] / max(most, 1e-30)
+    levels = (shares.sign() * shares.abs().sqrt() * 127).round().to(torch.int8)  # small entries must be seen too
     return {
         "says": shown.says, "exact": shown.exact, "signed": signed, "most": float(f"{most:.4g}"), "of": len(heads),
         "spec": tree, "heads": [base64.b64encode(bytes(h.flatten().numpy().tobytes())).decode() for h in levels],
@@ -61,7 +62,7 @@ def picture(head: str, length: int = LENGTH) -> str:
 
 def _colour(value: float) -> tuple[int, ...]:
     end = DARK if value > 0 else RED
-    share = min(abs(value), 1.0) ** 0.5  # small entries must be seen too
+    share = min(abs(value), 1.0)
     return tuple(round(p + (e - p) * share) for p, e in zip(PALE, end, strict=True))
 
 
