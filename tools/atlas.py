@@ -30,7 +30,10 @@ def main() -> None:
             if family == "mixers":
                 parts[name]["matrix"] = samples.drawn(use)
                 print(name, file=sys.stderr, flush=True)
-    told = {name: " ".join((law.__doc__ or "").split()) for name, (law, _) in LAWS.items()}
+    told = {
+        name: " ".join((law.__doc__ or "").split()).partition(". ")[0].rstrip(".") + "."
+        for name, (law, _) in LAWS.items()
+    }
     lines = ",\n".join(f"{json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in parts.items())
     samples.FILE.write_text(f'{{"laws": {json.dumps(told, indent=1)},\n"parts": {{\n{lines}\n}}}}\n', encoding="utf-8")
 

@@ -81,7 +81,7 @@ def build(out: Path, compared: Path = RECORDS, raced: Path = BENCHMARKS, rows: t
     return Built(len(sources.rows), len(facts.every()), pages, largest, time.perf_counter() - began)
 
 
-def _code(text: str) -> Any:
+def _code(text: Any) -> Any:
     """What stands between backticks as code."""
     markup = require("markupsafe", "choose")
     return markup.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(markup.escape(text))))
@@ -196,10 +196,10 @@ def _raced(use: str, sources: Sources) -> Iterator[dict[str, Any]]:
     """Where a mixer was raced: what was found of its growth, its times as a picture, and as a table."""
     from ..bench.long import JOBS
 
-    names = {job for job, one in JOBS.items() if one.ours["use"] == use} | ({use} - set(JOBS))
+    names = [*(job for job, one in JOBS.items() if one.ours["use"] == use), *({use} - set(JOBS))]
     for suite in RACED:
         told = sources.benchmarks.get(suite, {"rows": [], "growth": []})
-        for job in sorted(names):
+        for job in names:
             rows = [r for r in told["rows"] if r["task"] == job]
             if not rows:
                 continue
@@ -212,7 +212,7 @@ def _raced(use: str, sources: Sources) -> Iterator[dict[str, Any]]:
             ours = [plots.Line(k.removeprefix("panformer "), v) for k, v in lines.items() if k.startswith("panformer")]
             about = f"seconds of {job} over tokens, bench {suite}"
             yield {
-                "suite": suite, "job": job, "declared": growth.get("declared"), "table": speed.by_length(rows),
+                "suite": suite, "job": job, "tree": json.dumps(dict(JOBS[job].ours)) if job in JOBS else "", "declared": growth.get("declared"), "table": speed.by_length(rows),
                 "growth": [(k, v) for k, v in growth.items() if k not in ("task", "declared") and v is not None],
                 "picture": plots.lines(ours, "tokens", "seconds", about),
             }  # fmt: skip

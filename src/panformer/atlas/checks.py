@@ -86,7 +86,7 @@ def _pictures(ran: Mapping[str, Any]) -> Iterator[str]:
         yield plots.strips(arms, "largest error of each seed", None, plots.Band(None, most, "tolerance"), True, told)
     elif ran["judge"] == "beats":
         arms = {name: _list(numbers[key]) for key, name in ARMS.items() if key in numbers}
-        measure = "the task's measure, each seed" if check.get("task") else "the fact's number, each seed"
+        measure = f"{'the task' if check.get('task') else 'the fact'}'s number, each seed; {_better(arms, interval)}"
         yield plots.strips(arms, measure, about=f"Values of each arm. {told}")
         band = plots.Band(number(numbers["margin"]), None, "more than the margin")
         yield plots.strips({}, "gain over the control", interval, band, about=told)
@@ -116,6 +116,13 @@ def _pictures(ran: Mapping[str, Any]) -> Iterator[str]:
             {"control": _list(numbers["control"])} if "control" in numbers else {}
         )
         yield plots.strips(arms, "the number, each seed", None, _range(check["expect"]["bound"]), about=told)
+
+
+def _better(arms: Mapping[str, Sequence[float]], interval: tuple[float, float, float] | None) -> str:
+    """Which way is better, as the recorded gain says: it is turned so that more is better."""
+    ahead = mean(arms["candidate"]) - mean(arms["control"])
+    turned = interval is not None and ahead * interval[1] < 0
+    return "lower is better" if turned else "higher is better"
 
 
 def _range(told: Sequence[Any]) -> plots.Band:

@@ -10,9 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDE, LEFT, RIGHT, ROW = 680, 170, 20, 30
-NAMES = 200  # right of a picture of lines, for their names
+WIDE, LEFT, RIGHT, ROW = 520, 128, 16, 30
+SIDE = 64  # left of a picture with two axes
 MARKS = 4  # shapes told apart without colour
+SHAPES = (
+    "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "M-3.6-3.6h7.2v7.2h-7.2z", "M0-4.6L4.4 3.4h-8.8z", "M0-5L4.6 0L0 5L-4.6 0z",
+)  # fmt: skip
+BESIDE = ((8, 4), (8, -8), (8, 16), (-18, 4), (-18, -8), (-18, 16))  # where the number of a point may stand
 Scale = Callable[[float], float]
 
 
@@ -79,16 +83,16 @@ def strips(
             out.append(_mark(at(v), y + off, i, f"{name}: {v:.6g}"))
         lost = len(values) - len(shown)
         if lost:
-            out.append(f'<text class="note" x="{LEFT}" y="{y + 4}">{lost} at 0</text>' if log else "")
+            out.append(f'<text class="note" x="{LEFT}" y="{y + 4}">{lost} {"at 0" if log else "not finite"}</text>')
     if interval:
         y = 28 + len(arms) * ROW
         out.append(_row(y, "95% interval"))
-        low, mean, top = (min(max(at(v) if math.isfinite(v) else LEFT, LEFT), WIDE - RIGHT) for v in interval)
+        low, mean, top = (_within(at, v) for v in interval)
         out.append(
             f'<path class="bar" d="M{low:.1f} {y}H{top:.1f}M{low:.1f} {y - 5}v10M{top:.1f} {y - 5}v10"/>{_mark(mean, y, 0, f"mean {interval[1]:.6g}")}'
         )
     out.append(_ticks(at, ticks, high, label))
-    return _svg(high + 38, "".join(out), about or label)
+    return _svg(high + 42, "".join(out), about or label)
 
 
 def lines(
@@ -107,21 +111,21 @@ def lines(
     ]
     if not points:
         return ""
-    high, end = 250, WIDE - NAMES
+    high, end = 250, WIDE - 34
     xs, ys = zip(*points, strict=True)
-    at, ticks = _axis(min(xs), max(xs), log[0], 80, end)
-    ticks = sorted(set(xs)) if len(set(xs)) <= 7 else ticks
+    at, ticks = _axis(min(xs), max(xs), log[0], SIDE, end)
+    ticks = _roomy(sorted(set(xs)), at) if len(set(xs)) <= 7 else ticks
     to, steps = _axis(min(ys), max(ys), log[1], high - 12, 14)
     out = [_ticks(at, ticks, high, across), _rungs(to, steps, up, high, end)]
     kept = [[p for p in line.points if p in points] for line in found]
     places = _apart([to(line[-1][1]) if line else high for line in kept])
     for i, (line, shown, y) in enumerate(zip(found, kept, places, strict=True)):
-        path = "L".join(f"{at(x):.1f} {to(v):.1f}" for x, v in shown)
-        if path:
+        if shown:
+            path = "L".join(f"{at(x):.1f} {to(v):.1f}" for x, v in shown)
             out.append(f'<path class="line s{i % MARKS}" d="M{path}"/>')
+            out.append(_number(i, at(shown[-1][0]) + 9, y + 4, len(found)))
         out += [_mark(at(x), to(v), i, f"{line.name}, {x:g}: {v:.6g}") for x, v in shown]
-        out += [_mark(end + 16, y, i, line.name), f'<text x="{end + 26}" y="{y + 4:.1f}">{escape(line.name)}</text>']
-    return _svg(high + 38, "".join(out), about)
+    return _svg(high + 42, "".join(out), about) + _legend([line.name for line in found])
 
 
 def scatter(spots: Sequence[Spot], across: str, up: str, about: str) -> str:
@@ -129,20 +133,19 @@ def scatter(spots: Sequence[Spot], across: str, up: str, about: str) -> str:
     found = [s for s in spots if s.x > 0 and all(map(math.isfinite, s[1:]))]
     if not found:
         return ""
-    high = 270
-    at, ticks = _axis(min(s.x for s in found), max(s.x for s in found), True, 80, WIDE - NAMES)
+    high, end = 270, WIDE - RIGHT
+    at, ticks = _axis(min(s.x for s in found), max(s.x for s in found), True, SIDE, end)
     to, steps = _axis(min(s.low for s in found), max(s.high for s in found), False, high - 12, 14)
-    out = [_ticks(at, ticks, high, across), _rungs(to, steps, up, high, WIDE - NAMES)]
-    places = _apart([to(s.y) for s in found])
-    for i, (s, y) in enumerate(zip(found, places, strict=True)):
-        x = at(s.x)
-        out.append(
-            f'<path class="bar" d="M{x:.1f} {to(s.low):.1f}V{to(s.high):.1f}"/>{_mark(x, to(s.y), i, f"{s.name}: {s.y:.4g} at {s.x:.4g}")}'
-        )
-        out.append(
-            f'<path class="lead" d="M{x + 6:.1f} {to(s.y):.1f}L{WIDE - NAMES + 20} {y:.1f}"/><text x="{WIDE - NAMES + 24}" y="{y + 4:.1f}">{escape(s.name)}</text>'
-        )
-    return _svg(high + 38, "".join(out), about)
+    out = [_ticks(at, ticks, high, across), _rungs(to, steps, up, high, end)]
+    taken: list[tuple[float, float]] = []
+    for i, s in enumerate(found):
+        x, y = at(s.x), to(s.y)
+        out.append(f'<path class="bar" d="M{x:.1f} {to(s.low):.1f}V{to(s.high):.1f}"/>')
+        out.append(_mark(x, y, i, f"{s.name}: {s.y:.4g} at {s.x:.4g}"))
+        free = [(x + dx, y + dy) for dx, dy in BESIDE if all(abs(x + dx - a) + abs(y + dy - b) > 14 for a, b in taken)]
+        taken.append((free or [(x + 8, y + 4)])[0])
+        out.append(_number(i, *taken[-1], len(found)))
+    return _svg(high + 42, "".join(out), about) + _legend([s.name for s in found])
 
 
 def bar(counts: Mapping[str, int], order: Sequence[str], width: int = 240) -> str:
@@ -164,18 +167,36 @@ def _svg(high: float, inner: str, about: str) -> str:
 
 
 def _row(y: float, name: str) -> str:
-    return f'<path class="guide" d="M{LEFT} {y}H{WIDE - RIGHT}"/><text x="{LEFT - 14}" y="{y + 4}" text-anchor="end">{escape(name)}</text>'
+    return f'<path class="guide" d="M{LEFT} {y}H{WIDE - RIGHT}"/><text x="{LEFT - 12}" y="{y + 4}" text-anchor="end">{escape(name)}</text>'
 
 
 def _mark(x: float, y: float, kind: int, told: str) -> str:
     """A circle, square, triangle or diamond, so that arms differ without colour too."""
-    shapes = (
-        "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
-        "M-3.6-3.6h7.2v7.2h-7.2z",
-        "M0-4.6L4.4 3.4h-8.8z",
-        "M0-5L4.6 0L0 5L-4.6 0z",
+    k = kind % MARKS
+    return f'<path class="mark s{k}" transform="translate({x:.1f} {y:.1f})" d="{SHAPES[k]}"><title>{escape(told)}</title></path>'
+
+
+def _number(kind: int, x: float, y: float, many: int) -> str:
+    """The number by which the legend names a line or point, where there are several."""
+    return f'<text class="tick" x="{x:.1f}" y="{y:.1f}">{kind + 1}</text>' if many > 1 else ""
+
+
+def _legend(names: Sequence[str]) -> str:
+    """Under the picture, as text that a narrow window may break."""
+    if len(names) < 2:
+        return ""
+    marks = (
+        f'<svg viewBox="-6 -6 12 12" aria-hidden="true"><path class="mark s{i % MARKS}" d="{SHAPES[i % MARKS]}"/></svg>'
+        for i in range(len(names))
     )
-    return f'<path class="mark s{kind % MARKS}" transform="translate({x:.1f} {y:.1f})" d="{shapes[kind % MARKS]}"><title>{escape(told)}</title></path>'
+    return f'<ol class="legend">{"".join(f"<li>{mark} {i}. {escape(name)}</li>" for i, (mark, name) in enumerate(zip(marks, names), 1))}</ol>'
+
+
+def _within(at: Scale, value: float) -> float:
+    """Where a value stands, at the edge where it is beyond it."""
+    if not math.isfinite(value):
+        return WIDE - RIGHT if value > 0 else LEFT
+    return min(max(at(value), LEFT), WIDE - RIGHT)
 
 
 def _ticks(at: Scale, ticks: Sequence[float], high: float, label: str) -> str:
@@ -186,18 +207,18 @@ def _ticks(at: Scale, ticks: Sequence[float], high: float, label: str) -> str:
     middle = (at(ticks[0]) + at(ticks[-1])) / 2
     return (
         "".join(out)
-        + f'<text class="label" x="{middle:.1f}" y="{high + 33}" text-anchor="middle">{escape(label)}</text>'
+        + f'<text class="label" x="{middle:.1f}" y="{high + 36}" text-anchor="middle">{escape(label)}</text>'
     )
 
 
 def _rungs(to: Scale, steps: Sequence[float], label: str, high: float, end: float) -> str:
     out = [
-        f'<path class="guide" d="M80 {to(t):.1f}H{end}"/><text class="tick" x="72" y="{to(t) + 4:.1f}" text-anchor="end">{_short(t)}</text>'
+        f'<path class="guide" d="M{SIDE} {to(t):.1f}H{end}"/><text class="tick" x="{SIDE - 8}" y="{to(t) + 4:.1f}" text-anchor="end">{_short(t)}</text>'
         for t in steps
     ]
     return (
         "".join(out)
-        + f'<text class="label" transform="translate(14 {high / 2}) rotate(-90)" text-anchor="middle">{escape(label)}</text>'
+        + f'<text class="label" transform="translate(13 {high / 2}) rotate(-90)" text-anchor="middle">{escape(label)}</text>'
     )
 
 
@@ -231,13 +252,22 @@ def _apart(places: Sequence[float], room: float = 15) -> list[float]:
     """The same places, moved so that text at them does not overlap."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     out = list(places)
-    for before, i in zip(order, order[1:]):
+    for before, i in zip(order, order[1:], strict=False):
         out[i] = max(out[i], out[before] + room)
     over = max(out, default=0) - 250
     return [y - max(over, 0) for y in out]
 
 
+def _roomy(ticks: Sequence[float], at: Scale, room: float = 40) -> list[float]:
+    """Those whose numbers do not touch the one before."""
+    kept: list[float] = []
+    for tick in ticks:
+        if not kept or at(tick) - at(kept[-1]) >= room:
+            kept.append(tick)
+    return kept
+
+
 def _short(value: float) -> str:
-    if value and not 1e-3 <= abs(value) < 1e5:
+    if value and not 1e-3 <= abs(value) < 1e6:
         return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
     return f"{value:.6g}"

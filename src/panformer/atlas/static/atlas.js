@@ -1,5 +1,5 @@
 "use strict";
-// Search and filters of the table of papers; the address keeps them, so that a view can be linked. Without this file the
+// Search and filters of the table of papers: the address keeps them, so that a view can be linked. Without this file the
 // whole table is there.
 (() => {
   const table = document.getElementById("rows");
