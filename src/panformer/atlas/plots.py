@@ -227,7 +227,7 @@ def _axis(low: float, high: float, log: bool, start: float, end: float) -> tuple
     if log:
         a, b = math.log10(low), math.log10(high)
         pad = max((b - a) * 0.06, 0.05)
-        a, b = a - pad, b + pad
+        a, b = max(a - pad, -306), min(b + pad, 306)
         powers = range(math.ceil(a), math.floor(b) + 1)
         skip = max(1, -(-len(powers) // 6))
         ticks = [10.0**p for p in powers][::skip]

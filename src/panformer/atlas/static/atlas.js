@@ -28,7 +28,10 @@
     const query = new URLSearchParams(asked()).toString();
     try { history.replaceState(null, "", (query ? `?${query}` : location.pathname) + location.hash); } catch { /* some browsers refuse for files */ }
   };
-  for (const [key, value] of new URLSearchParams(location.search)) if (form.elements[key]) form.elements[key].value = value;
+  for (const [key, value] of new URLSearchParams(location.search)) {
+    const field = form.elements.namedItem(key); // not [key], which knows "length" as something else
+    if (field) field.value = value;
+  }
   form.addEventListener("input", () => { show(); keep(); });
   form.addEventListener("reset", () => setTimeout(() => { show(); keep(); }));
   form.addEventListener("submit", (event) => event.preventDefault());
