@@ -47,11 +47,11 @@ def test_search_and_filters(page, address):
     page.goto(address)
     every = page.locator("#rows tbody tr").count()
     assert shown(page) == every == 448
-    page.get_by_label("Search").fill("xcit")
+    page.get_by_role("searchbox").fill("xcit")
     assert shown(page) == 1 and page.locator(".count").inner_text() == "1 of 448 papers"
-    page.get_by_label("Search").fill("")
-    page.get_by_label("status").select_option("not upheld")
-    page.get_by_label("causal").select_option("yes")
+    page.get_by_role("searchbox").fill("")
+    page.locator("select[name=status]").select_option("not upheld")
+    page.locator("select[name=causal]").select_option("yes")
     cells = page.locator("#rows tbody tr:visible")
     assert 0 < cells.count() < every
     for i in range(cells.count()):
@@ -68,7 +68,7 @@ def test_search_and_filters(page, address):
 def test_a_family_leads_to_its_papers_and_a_paper_to_its_part(page, address):
     page.goto(address)
     page.locator(".glance").get_by_role("link", name="positions").click()
-    assert 0 < shown(page) < 448 and page.get_by_label("family").input_value() == "positions"
+    assert 0 < shown(page) < 448 and page.locator("select[name=family]").input_value() == "positions"
     page.goto(f"{address}?q=xcit")
     page.locator("#rows a:visible").click()
     assert page.locator("h1").inner_text().startswith("XCiT")
@@ -87,7 +87,7 @@ def test_the_keyboard_reaches_search_and_filters(page, address):
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
-    page.get_by_label("Search").focus()
+    page.get_by_role("searchbox").focus()
     page.keyboard.type("rotary")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.name") == "family" and 0 < shown(page) < 448
