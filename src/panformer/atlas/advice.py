@@ -105,7 +105,8 @@ def arms(row: Any, check: Check, other: str = "control") -> tuple[str, str]:
         return names
     a, b = _words(ours, theirs, told.get("change")), _words(theirs, ours, told[other])
     mine, rest = [w for w in a if w not in b][:3], [w for w in b if w not in a][:3]
-    return tuple(f"{names[0]} ({', '.join(said)})" if said else names[0] for said in (mine, rest))
+    told = [f"{names[0]} ({', '.join(said)})" if said else names[0] for said in (mine, rest)]
+    return told[0], told[1]
 
 
 def _words(spec: Mapping[str, Any], other: Mapping[str, Any], change: Any) -> list[str]:
@@ -163,4 +164,4 @@ def _tokens(task: Mapping[str, Any]) -> str:
 
 
 def _first(tokens: str) -> int:
-    return int(re.match(r"\d*", tokens)[0] or 0)  # type: ignore[index]
+    return int((re.match(r"\d*", tokens) or [""])[0] or 0)

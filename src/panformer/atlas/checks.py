@@ -126,7 +126,7 @@ def _better(arms: Mapping[str, Sequence[float]], interval: tuple[float, float, f
 
 
 def _range(told: Sequence[Any]) -> plots.Band:
-    return plots.Band(*told, "expected")
+    return plots.Band(told[0], told[1], "expected")
 
 
 def _numbers(ran: Mapping[str, Any]) -> Table | None:

@@ -64,7 +64,8 @@ def examples(name: str) -> list[str]:
 def contract(name: str) -> dict[str, str]:
     """What the class declares, of instances under the first example where these decide it."""
     cls = _class(name)
-    found: Any = _built(name.partition("/")[2], json.dumps(cls.examples[0])) if issubclass(cls, Mixer) else cls
+    found: Any = _built(name.partition("/")[2], json.dumps(cls.examples[0])) if issubclass(cls, Mixer) else None
+    found = cls if found is None else found
     told = {}
     base = next(
         c for c in cls.__mro__ if "family" in vars(c)

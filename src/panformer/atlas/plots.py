@@ -151,7 +151,7 @@ def scatter(spots: Sequence[Spot], across: str, up: str, about: str) -> str:
 def bar(counts: Mapping[str, int], order: Sequence[str], width: int = 240) -> str:
     """How many of each kind, as one stacked bar; the numbers stand beside it in the page."""
     total = max(sum(counts.values()), 1)
-    x, out = 0.0, []
+    x, out = 0.0, list[str]()
     for name in order:
         wide = width * counts.get(name, 0) / total
         if wide:
