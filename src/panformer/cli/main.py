@@ -39,6 +39,7 @@ def version() -> None:
 
 def _mount() -> None:
     from . import (
+        atlas,
         bench,
         choose,
         compare,
@@ -72,6 +73,7 @@ def _mount() -> None:
     app.command()(export.export)
     app.command()(optimize.optimize)
     app.command()(bench.bench)
+    app.command()(atlas.atlas)
 
 
 _mount()
