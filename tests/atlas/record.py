@@ -40,7 +40,7 @@ def record() -> dict[str, Any]:
     ]  # fmt: skip
     specs = {name: {"width": 64, "schedule": [{"repeat": 2, "mixer": name}]} for name in names}
     return {
-        "format": 1, "task": {"use": "mqar", "pairs": 8}, "name": "mqar at two lengths", "suite": "recall", "lengths": list(LENGTHS),
+        "format": 1, "task": {"use": "mqar", "pairs": 8}, "name": "mqar at two lengths", "suite": "recall", "size_is": "pairs", "lengths": list(LENGTHS),
         "sizes": ["small"], "budget": {"by": "parameters", "value": 52_000},
         "arms": [{"name": n, "spec_hash": f"{i:012x}", "spec": specs[n]} for i, n in enumerate(names)],
         "trials": trials, "summary": summary, "pairs": pairs, "measure": "accuracy", "lower_is_better": False, "chance": 0.125,

@@ -16,7 +16,19 @@ COSTS = {
     "flops": "operations", "latency_ms": "milliseconds of one row", "peak_bytes": "peak memory, bytes", "parameters": "parameters",
     "seconds": "seconds of training",
 }  # fmt: skip
-KEYS = ("name", "task", "arms", "trials", "summary", "pairs", "measure", "lower_is_better", "budget", "command")
+KEYS = (
+    "name",
+    "task",
+    "size_is",
+    "arms",
+    "trials",
+    "summary",
+    "pairs",
+    "measure",
+    "lower_is_better",
+    "budget",
+    "command",
+)
 TRIED = ("arm", "length", "size", "seed", "rate", "tuning", "measure", "seconds", "flops", "parameters", "latency_ms",
          "peak_bytes", "state_bytes", "steps")  # fmt: skip
 
@@ -60,10 +72,14 @@ def over_length(told: Mapping[str, Any]) -> str:
     found = []
     size = told["summary"][0]["size"]
     for arm in told["arms"]:
-        points = [(s["length"], s["mean"]) for s in told["summary"] if s["arm"] == arm["name"] and s["size"] == size]
+        points = [
+            (s["length"], s["mean"])
+            for s in told["summary"]
+            if (s["arm"], s["size"]) == (arm["name"], size) and s["mean"] is not None
+        ]
         found.append(plots.Line(arm["name"], sorted(points)))
     return plots.lines(
-        found, "tokens", told["measure"], f"{told['measure']} of each arm over length", log=(True, False)
+        found, told["size_is"], told["measure"], f"{told['measure']} of each arm over length", log=(True, False)
     )
 
 
@@ -75,10 +91,14 @@ def trials(told: Mapping[str, Any]) -> Table:
 def _panel(told: Mapping[str, Any], length: Any, size: Any) -> Panel:
     rows = [s for s in told["summary"] if (s["length"], s["size"]) == (length, size)]
     better = f"{told['measure']} ({'lower' if told['lower_is_better'] else 'higher'} is better)"
-    title = f"{length:,} tokens, size {size}" if isinstance(length, int) else f"length {length}, size {size}"
+    title = f"{told['size_is']} {length}, width {size}"
     pictures = []
     for cost in ("flops", "latency_ms"):
-        spots = [plots.Spot(s["arm"], s[cost], s["mean"], s["low"], s["high"]) for s in rows if s.get(cost)]
+        spots = [
+            plots.Spot(s["arm"], s[cost], s["mean"], s["low"], s["high"])
+            for s in rows
+            if s.get(cost) and s["mean"] is not None
+        ]
         pictures.append(plots.scatter(spots, COSTS[cost], better, f"{better} against {COSTS[cost]}, {title}"))
     ranks = Table(
         f"Arms at {title}",
@@ -92,7 +112,7 @@ def _panel(told: Mapping[str, Any], length: Any, size: Any) -> Panel:
                 _count(s["seeds"]),
                 *(_cell(s.get(c)) for c in COSTS),
             ]
-            for s in sorted(rows, key=lambda s: s["rank"])
+            for s in sorted(rows, key=lambda s: s["rank"] or len(rows))
         ],
     )
     pairs = [
