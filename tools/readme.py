@@ -15,6 +15,7 @@ from pathlib import Path
 
 from panformer.choose import plots, report
 from panformer.cli.papers import papers
+from panformer.compare import report as tables
 from panformer.papers import catalogue
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +30,15 @@ def demo(folder: Path) -> str:
     (ROOT / "docs" / "demo.svg").write_text(svg.replace("currentColor", "#777"))  # readable on light and on dark
     text = _printed(lambda: report.terminal(told, Path("demo-run")))
     return f"```\n$ panformer choose digits --minutes {told['options']['minutes']:g} --out demo-run\n{text}\n```\n\n![test accuracy against latency](docs/demo.svg)"
+
+
+def compared() -> str:
+    """The table of one recorded comparison."""
+    path = ROOT / "src/panformer/compare/records/mqar.json"
+    if not path.is_file():
+        return ""
+    told = json.loads(path.read_text())
+    return f"```\n$ {told['command']}\n{_printed(lambda: tables.terminal(told))}\n```"
 
 
 def listing() -> str:
@@ -117,7 +127,7 @@ def fill(path: Path, parts: dict[str, str]) -> None:
 
 
 def main() -> None:
-    parts = {"listing": listing(), "verdicts": verdicts(), "speed": speed()}
+    parts = {"compare": compared(), "listing": listing(), "verdicts": verdicts(), "speed": speed()}
     if len(sys.argv) > 1:
         parts["demo"] = demo(Path(sys.argv[1]))
     fill(ROOT / "README.md", parts)

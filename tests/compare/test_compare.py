@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 
 from panformer.claims import registry, suites
 from panformer.compare import engines, judge, plan, report
@@ -291,8 +292,6 @@ def test_numbers_are_different_and_above_nothing(text):
 @pytest.mark.parametrize("entry", [e for s in suites.SUITES.values() for e in s.entries], ids=lambda e: e.name)
 def test_every_entry_of_every_suite_can_be_asked_for(entry):
     assert suites.find(entry.name) == entry and list(entry.lengths) == sorted(set(entry.lengths))
-    shapes = [
-        registry.task(entry.at(n)).batch(__import__("torch").Generator().manual_seed(0), 2).x.shape
-        for n in entry.lengths
-    ]
+    tasks = [registry.task(entry.at(n)) for n in entry.lengths]
+    shapes = [(t.batch(torch.Generator().manual_seed(0), 32).x.shape, str(t.ends())) for t in tasks]
     assert len(set(shapes)) == len(shapes), "a length that changes nothing"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -26,7 +29,7 @@ def engine(name: str) -> Callable[[Sequence[Trial], int, Callable[[], bool]], Do
 def local(trials: Sequence[Trial], workers: int, stop: Callable[[], bool] = STOPPED) -> Done:
     """Processes of one thread each; ends early once `stop` says so."""
     with _one_thread():
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _quiet)
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (os.getpid(),))
         try:
             waiting = list(trials)[::-1]
             running: dict[Any, Trial] = {}
@@ -38,7 +41,8 @@ def local(trials: Sequence[Trial], workers: int, stop: Callable[[], bool] = STOP
                     yield running.pop(future), future.result()
         finally:
             for process in list((pool._processes or {}).values()):
-                process.terminate() if stop() else None
+                if stop():
+                    process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -83,8 +87,13 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _quiet() -> None:
-    """Ctrl-C is for the parent, which ends its children."""
-    import signal
-
+def _begin(parent: int) -> None:
+    """Ctrl-C is for the parent, which ends its children; where it was killed, they end by themselves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
