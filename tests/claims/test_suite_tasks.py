@@ -1,0 +1,137 @@
+"""Tasks of the suites against oracles of their own."""
+
+import pytest
+import torch
+
+from panformer.claims import registry
+from panformer.claims.tasks._base import SKIP
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def task(use, **options):
+    return registry.task({"use": use, **options})
+
+
+def rows(use, count=64, **options):
+    batch = task(use, **options).batch(rng(), count)
+    lengths = torch.full((count,), batch.x.shape[1]) if batch.lengths is None else batch.lengths
+    return [(x[:n].tolist(), y[:n].tolist()) for x, y, n in zip(batch.x, batch.y, lengths.tolist(), strict=True)]
+
+
+def test_words_of_two_elements_are_parity():
+    for x, y in rows("words", order=2):
+        assert y == [sum(x[: i + 1]) % 2 for i in range(len(x))]
+
+
+@pytest.mark.parametrize("order", [3, 5])
+def test_words_of_permutations_move_things(order):
+    from itertools import permutations
+
+    elements = list(permutations(range(order)))
+    for x, y in rows("words", 8, group="symmetric", order=order, length=6):
+        for i in range(len(x)):
+            things = list(range(order))
+            for move in x[: i + 1]:
+                things = [elements[move][t] for t in things]
+            assert tuple(things) == elements[y[i]]
+
+
+def test_sort_asks_the_numbers_in_order():
+    for x, y in rows("sort", low=2, high=6):
+        n = len(x) // 2
+        assert x[n:] == [32] * n and y[:n] == [SKIP] * n and y[n:] == sorted(x[:n])
+
+
+def test_regression_is_answered_by_least_squares():
+    batch = task("regression", dims=4, pairs=6).batch(rng(), 64)
+    known, query = batch.x[:, :-1].double(), batch.x[:, -1, :4].double()
+    w = torch.linalg.lstsq(known[..., :4], known[..., 4:]).solution[..., 0]
+    assert torch.allclose((w * query).sum(-1), batch.y.double(), atol=1e-4) and (batch.x[:, -1, 4] == 0).all()
+    assert task("regression").batch(rng(), 4096).y.var() == pytest.approx(1, rel=0.1)
+
+
+def test_phonebook_asks_the_whole_number():
+    for x, y in rows("phonebook", entries=5, digits=3):
+        book = {x[i]: x[i + 1 : i + 4] for i in range(0, 20, 4)}
+        assert y[:20] == [SKIP] * 20 and y[20:] == book[x[20]] and x[21:] == book[x[20]][:-1] and len(book) == 5
+
+
+def test_fuzzy_recall_spells_a_value_and_its_end():
+    for x, y in rows("fuzzy_recall", vocab=16, pairs=4):
+        words, kind = [], None
+        for token in x:
+            if (token < 8) != kind:
+                words.append([])
+                kind = token < 8
+            words[-1].append(token)
+        asked = [t for t in y if t != SKIP]
+        key = words[8]
+        book = {tuple(words[i]): words[i + 1] for i in range(0, 8, 2)}
+        assert asked == [*book[tuple(key)], 16] and (words[9:] or [[]])[0] == asked[:-1]
+
+
+def test_memorised_values_are_those_of_one_dictionary():
+    book: dict[int, int] = {}
+    for x, y in rows("memorise"):
+        for key, blank, skip, value in zip(x[::2], x[1::2], y[::2], y[1::2], strict=True):
+            assert blank == 128 and skip == SKIP and book.setdefault(key, value) == value
+    assert rows("memorise", 8) != rows("memorise", 8, dictionary=1)
+
+
+def test_noisy_recall_without_its_noise_is_recall():
+    for x, y in rows("recall", vocab=16, pairs=12, noise=2):
+        plain = [t for t in x if t < 16]
+        asked = [a for t, a in zip(x, y, strict=True) if t < 16]
+        book: dict[int, int] = {}
+        for i in range(0, len(plain), 2):
+            assert asked[i] == book.get(plain[i], SKIP)
+            if i + 1 < len(plain):
+                book[plain[i]] = plain[i + 1]
+        assert all(a == SKIP for t, a in zip(x, y, strict=True) if t >= 16)
+
+
+def test_pathfinder_is_answered_by_following_the_cells():
+    """Two circles are one curve's ends where a walk over neighbouring cells of few gaps joins them."""
+    batch = task("pathfinder", size=24).batch(rng(), 48)
+    right = 0
+    for row, label in zip(batch.x.view(-1, 24, 24), batch.y.tolist(), strict=True):
+        marked = {tuple(c) for c in (row > 0).nonzero().tolist()}
+        start, end = ((row == 2).nonzero()).tolist()
+        reached, todo = {tuple(start)}, [tuple(start)]
+        while todo:
+            r, k = todo.pop()
+            for i in range(-2, 3):
+                for j in range(-2, 3):
+                    if (r + i, k + j) in marked - reached:
+                        reached.add((r + i, k + j))
+                        todo.append((r + i, k + j))
+        right += (tuple(end) in reached) == bool(label)
+    assert right >= 44 and 12 <= int(batch.y.sum()) <= 36
+
+
+def test_pieces_of_one_package_are_told_from_those_of_two():
+    batch = task("same_source", length=64).batch(rng(), 256)
+    assert batch.x.shape == (256, 129) and (batch.x[:, 64] == 256).all() and 96 < int(batch.y.sum()) < 160
+
+
+HASHES = {
+    "words": "179e18b1f7b8cffe",
+    "sort": "d350ae7a2b5f0c4d",
+    "phonebook": "baadbc7ef58e9f69",
+    "fuzzy_recall": "05b08bf05fe05381",
+    "memorise": "4fb69c7d4b1998a4",
+    "pathfinder": "1e516840875ae901",
+    "recall": "fb5921e5283e9c2c",
+    "mqar": "14d703c0a5ee2d05",
+}
+
+
+@pytest.mark.parametrize("use", sorted(HASHES))
+def test_the_first_batch_of_a_drawn_task_stays_what_it_was(use):
+    import hashlib
+
+    batch = task(use).batch(rng(), 8)
+    assert hashlib.sha256(batch.x.numpy().tobytes() + batch.y.numpy().tobytes()).hexdigest()[:16] == HASHES[use]
