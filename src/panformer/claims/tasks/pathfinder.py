@@ -1,7 +1,7 @@
 """Pathfinder: are two circles the ends of one dashed curve? A picture of `size` x `size` pixels read row by row; two classes.
 
 Linsley et al. 2018; Tay et al. 2020 (LRA: 32 x 32, Path-X: 128 x 128). Two curves with a circle at an end of each, or one
-of them with a circle at both ends, among shorter ones without. Drawn here by own code: curves bend smoothly and keep away
+of them with a circle at both ends, among shorter ones without. Drawn here by own code: curves bend smoothly and keep two cells away
 from each other; three grey levels (ground, dash, circle). The original renders finer, with antialiased lines.
 """
 
@@ -45,7 +45,7 @@ class Pathfinder(Task):
                 if found is None:
                     break
                 curves.append(found)
-                taken |= {(r + i, k + j) for r, k in found for i in (-1, 0, 1) for j in (-1, 0, 1)}
+                taken |= {(r + i, k + j) for r, k in found for i in range(-2, 3) for j in range(-2, 3)}
             if len(curves) == 2 + c.distractors:
                 break
         x = torch.zeros(c.size, c.size, dtype=torch.int64)
