@@ -89,3 +89,11 @@ def test_asked_of_a_layout():
     ids = torch.randint(11, (2, 6))
     x, target = goal().corrupt(ids, Layout.dense(2, 6), torch.Generator())
     assert torch.equal(x, ids) and torch.equal(target[:, :-1], ids[:, 1:])
+
+
+def test_draws_cannot_be_made_again_in_pieces():
+    model, plain = build(SPEC, seed=0).train(), config("objectives", "causal_lm").build()
+    batch, how = Batch(torch.randint(11, (3, 9))), Train(steps=1, activations="stream")
+    with pytest.raises(InputError, match="random_experts would draw other experts in every pass"):
+        compute(model, plain, batch, torch.Generator(), how)
+    assert compute(model.eval(), plain, batch, torch.Generator(), how)[0]["loss"].isfinite()

@@ -26,6 +26,7 @@ class RandomExperts(Networks):
     """
 
     paper = "Zuo et al. 2022, Taming sparsely activated transformer with stochastic experts"
+    draws = True
     salt: Tensor  # () int64
     examples = ({"experts": 3, "hidden": 6}, {"experts": 2, "ratio": 0.5, "bias": True, "activation": "relu"})
 

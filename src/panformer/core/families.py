@@ -68,6 +68,7 @@ class Channel(Part):
 
     family = "channels"
     couples: Literal["batch", "sequence"] | None = None  # what else one token's answer depends on
+    draws: ClassVar[bool] = False  # whether every pass of training makes random choices of its own
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         raise NotImplementedError

@@ -45,7 +45,7 @@ def two_passes(seed: int, alpha: float = 5.0, weight: float = 5.0) -> Pair:
     return got, entropy + weight / 2 * apart
 
 
-def spread(seed: int, model: Mapping[str, Any], steps: int, agree: float | None, draws: int = 8) -> float:
+def spread(seed: int, model: Mapping[str, Any], steps: int, agree: float | None = None, draws: int = 8) -> float:
     """Bits per byte: the standard deviation over draws of the experts, of one model trained on text."""
     task = registry.task({"use": "text", "length": 64, "agree": agree})
     spec = spec_of(model, Change(), task.ends())
