@@ -80,6 +80,17 @@ def test_two_rows_of_a_training_batch_have_draws_of_their_own():
     assert 0.2 < same < 0.8
 
 
+@pytest.mark.parametrize("form", [pack, pad])
+def test_a_sequence_keeps_its_expert_in_training(form):
+    part = build(experts=2, per="sequence").train()
+    x, at = form([draw(n) for n in (5, 1, 7, 4, 6, 3, 8, 2)])
+    off, who = (part(x, at) - answers(part, x)).abs().amax(-1).min(0)
+    assert (off[at.valid] < 1e-12).all()
+    used = [set(who[at.ordinal == i].tolist()) for i in range(at.sequences)]
+    assert all(len(one) == 1 for one in used), used
+    assert set.union(*used) == {0, 1}
+
+
 def test_another_salt_is_another_draw_and_is_saved():
     part, x, at = build(experts=4), draw(1, 40), Layout.dense(1, 40)
     before = part(x, at)

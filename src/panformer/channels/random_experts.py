@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -18,17 +20,20 @@ from ._experts import Networks, counted, real
 class RandomExperts(Networks):
     """down_e(act(up_e(x))), e uniform among the `experts`, in training and in use. (B, T, D) -> (B, T, D).
 
-    In training e is drawn anew for every token of every pass, from torch's generator as dropout is. In evaluation it
-    is a function of the token's position and of `salt`, a saved number per layer: batch forms, chunks and steps then
-    meet the same experts. `redraw` takes another salt. There is no router, no weight and no loss; every token is
-    answered. Counted in `shared.stats` as "expert_load". Zuo et al. 2022; the objective that goes with it is
+    In training e is drawn anew in every pass, `per` token or sequence, from torch's generator as dropout is. In
+    evaluation it is a function of the token's position and of `salt`, a saved number per layer: batch forms, chunks
+    and steps then meet the same experts. `redraw` takes another salt. There is no router, no weight and no loss; every
+    token is answered. Counted in `shared.stats` as "expert_load". Zuo et al. 2022; the objective that goes with it is
     `consistency`.
     """
 
     paper = "Zuo et al. 2022, Taming sparsely activated transformer with stochastic experts"
     draws = True
     salt: Tensor  # () int64
-    examples = ({"experts": 3, "hidden": 6}, {"experts": 2, "ratio": 0.5, "bias": True, "activation": "relu"})
+    examples = (
+        {"experts": 3, "hidden": 6},
+        {"experts": 2, "ratio": 0.5, "bias": True, "activation": "relu", "per": "sequence"},
+    )
 
     class Config(Base):
         experts: int = Field(2, gt=0)
@@ -36,11 +41,12 @@ class RandomExperts(Networks):
         hidden: int | None = Field(None, gt=0, description="units of one expert; default: ratio x width")
         activation: Activation = "gelu"
         bias: bool = False
+        per: Literal["token", "sequence"] = Field("token", description="what has an expert of its own in training")
 
     def __init__(self, c: Config, width: int) -> None:
         hidden = c.hidden or max(1, round(c.ratio * width))
         super().__init__(c.experts, width, hidden, c.activation, bias=c.bias)
-        self.experts = c.experts
+        self.experts, self.per = c.experts, c.per
         self.register_buffer("salt", torch.randint(2**31, ()))
 
     def redraw(self, rng: torch.Generator) -> None:
@@ -51,7 +57,8 @@ class RandomExperts(Networks):
         tokens = real(x, at)
         token = torch.arange(len(tokens.x), device=x.device)
         if self.training:
-            expert = torch.randint(self.experts, token.shape, device=x.device)
+            who, count = (tokens.sequence, at.sequences) if self.per == "sequence" else (token, len(token))
+            expert = torch.randint(self.experts, (count,), device=x.device)[who]
         else:
             pos = at.pos.expand(*x.shape[:2], -1).flatten(0, 1)
             expert = choice(pos if tokens.where is None else pos[tokens.where], self.salt, self.experts)
