@@ -178,8 +178,8 @@ def asks(part: type[Part], options: Options) -> None:
     grad = grads(loss["loss"], [out])[0]
     must(grad.abs().max().item() > 0, "the loss has no gradient into the answer")
     right_slope(lambda o: m.loss(o, target)["loss"], [out])
-    if shape[:2] == at.seg.shape:
-        worst = grad[~at.valid].abs().max().item()
+    if shape[:2] == (m.passes * at.batch, at.length):
+        worst = grad[~at.valid.repeat(m.passes, 1)].abs().max().item()
         must(worst == 0, f"the loss has gradient {worst:.1e} into answers at padding")
         junk = torch.where(at.valid, raw, 2**40)
         same(loss["loss"], m.loss(out, draw(junk)[1])["loss"], "the loss with other ids at padding")
@@ -192,7 +192,8 @@ def _question(m: Any, c: Any, at: Layout) -> tuple[Any, tuple[int, ...]]:
     ids = torch.randint(vocab, at.seg.shape, generator=rng)
     classes, numbers = torch.tensor([2, 0, 1]), torch.randn(3, 4, 2, generator=rng, dtype=torch.float64)
     kinds = ((ids, (*ids.shape, vocab)), ((ids, classes), (3, 5)), ((ids, numbers), (3, 4, 2)))
-    for raw, shape in kinds:
+    for raw, one in kinds:
+        shape = (m.passes * one[0], *one[1:])
         try:
             m.loss(torch.zeros(shape, dtype=torch.float64), m.corrupt(raw, at, torch.Generator().manual_seed(1))[1])
         except (InputError, AttributeError, TypeError, RuntimeError):

@@ -172,6 +172,31 @@ def test_balance_by_hand():
     assert moe.router.grad.abs().sum() > 0
 
 
+def test_balance_of_shared_experts_by_hand():
+    """f counts whom the correction chose, P shares the sigmoids out without it; each sequence is charged by itself."""
+    moe, xs = build(use="shared_moe", experts=6, top=2, groups=3, top_groups=2, balance=0.03), [draw(9), draw(4)]
+    moe.correction.copy_(2 * torch.randn(6))
+    x, at = pad(xs)
+    x[~at.valid] = torch.nan
+    _, shared = run(moe, x, at)
+    found, loads = [], torch.zeros(6, dtype=torch.int64)
+    for x in xs:
+        s = (x @ moe.router.T).sigmoid()
+        open_groups = (s + moe.correction).unflatten(1, (3, 2)).sum(-1).topk(2).indices
+        masked = torch.full_like(s, -math.inf)
+        for t, groups in enumerate(open_groups.tolist()):
+            for e in (2 * g + i for g in groups for i in range(2)):
+                masked[t, e] = s[t, e] + moe.correction[e]
+        load = torch.bincount(masked.topk(2).indices.flatten(), minlength=6)
+        loads += load
+        probability = (s / s.sum(-1, keepdim=True)).mean(0)
+        found.append(6 * (load / (2 * len(x)) * probability).sum())
+    torch.testing.assert_close(shared.losses["balance"], 0.03 * sum(found) / 2, rtol=1e-11, atol=1e-13)
+    assert torch.equal(shared.stats["expert_load"], loads)
+    shared.losses["balance"].backward()
+    assert moe.router.grad.abs().sum() > 0
+
+
 def test_a_router_that_favours_one_expert_pays_more():
     moe, x = build(experts=4, balance=1.0), draw(1, 200)
     with torch.no_grad():
@@ -189,9 +214,16 @@ def test_router_z_by_hand():
     torch.testing.assert_close(shared.losses["router_z"], want)
 
 
-@pytest.mark.parametrize("per", ["batch", "sequence"])
-def test_padding_takes_no_part(per):
-    moe = build(experts=3, capacity=0.8, per=per, router_z=0.1)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"capacity": 0.8, "per": "batch", "router_z": 0.1},
+        {"capacity": 0.8, "per": "sequence", "router_z": 0.1},
+        {"use": "shared_moe", "top": 2, "balance": 0.5},
+    ],
+)
+def test_padding_takes_no_part(options):
+    moe = build(experts=3, **options)
     xs = [draw(n) for n in (9, 4)]
     (packed, packed_at), (padded, padded_at) = pack(xs), pad(xs)
     padded[~padded_at.valid] = torch.nan
@@ -200,7 +232,8 @@ def test_padding_takes_no_part(per):
     torch.testing.assert_close(a[0], b[padded_at.valid])
     assert not b[~padded_at.valid].any()
     assert torch.equal(one.stats["expert_load"], two.stats["expert_load"])
-    for name in ("balance", "router_z"):
+    assert one.losses.keys() == two.losses.keys() >= {"balance"}
+    for name in one.losses:
         torch.testing.assert_close(one.losses[name], two.losses[name])
 
 

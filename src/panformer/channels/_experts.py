@@ -35,32 +35,53 @@ def real(x: Tensor, at: Layout) -> Tokens:
     return Tokens(flat, sequence, None) if where is None else Tokens(flat[where], sequence[where], where)
 
 
-class Experts(Channel):
-    """down_e(act(up_e x)), or down_e(act(gate_e x) * up_e x), for experts e that a router chooses."""
+class Networks(Channel):
+    """down_e(act(up_e x)), or down_e(act(gate_e x) * up_e x), for experts e. A `router` is registered before them."""
 
     undecayed = ("up_bias", "down_bias")
 
     def __init__(
-        self, experts: int, width: int, hidden: int, activation: Activation, gated: bool = False, bias: bool = False
+        self,
+        experts: int,
+        width: int,
+        hidden: int,
+        activation: Activation,
+        gated: bool = False,
+        bias: bool = False,
+        router: nn.Parameter | None = None,
     ) -> None:
         super().__init__()
         self.act = ACTIVATIONS[activation]
-        self.router = nn.Parameter(torch.empty(experts, width))
+        if router is not None:
+            self.register_parameter("router", router)
         self.up = nn.Parameter(torch.empty(experts, hidden, width))
         self.down = nn.Parameter(torch.empty(experts, width, hidden))
         self.gate = nn.Parameter(torch.empty(experts, hidden, width)) if gated else None
         self.up_bias = nn.Parameter(torch.zeros(experts, hidden)) if bias else None
         self.down_bias = nn.Parameter(torch.zeros(experts, width)) if bias else None
-        for weight in (self.router, self.up, self.down, *([] if self.gate is None else [self.gate])):
+        for weight in (self.up, self.down, *([] if self.gate is None else [self.gate])):
             nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
-
-    def _logits(self, tokens: Tensor) -> Tensor:
-        return logits(tokens, self.router)
 
     def _expert(self, i: int, x: Tensor) -> Tensor:
         up = F.linear(x, self.up[i], None if self.up_bias is None else self.up_bias[i])
         hidden = self.act(up) if self.gate is None else self.act(F.linear(x, self.gate[i])) * up
         return F.linear(hidden, self.down[i], None if self.down_bias is None else self.down_bias[i])
+
+
+class Experts(Networks):
+    """Networks that a router chooses for every token."""
+
+    router: nn.Parameter  # (experts, width)
+
+    def __init__(
+        self, experts: int, width: int, hidden: int, activation: Activation, gated: bool = False, bias: bool = False
+    ) -> None:
+        router = nn.Parameter(torch.empty(experts, width))
+        nn.init.normal_(router, std=width**-0.5)
+        super().__init__(experts, width, hidden, activation, gated, bias, router)
+
+    def _logits(self, tokens: Tensor) -> Tensor:
+        return logits(tokens, self.router)
 
     def _count(
         self, shared: Shared, balance: float, probability: Tensor, routes: Routes, group: Tensor, sizes: Tensor

@@ -68,6 +68,7 @@ class Channel(Part):
 
     family = "channels"
     couples: Literal["batch", "sequence"] | None = None  # what else one token's answer depends on
+    draws: ClassVar[bool] = False  # whether every pass of training makes random choices of its own
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         raise NotImplementedError
@@ -232,9 +233,14 @@ class Head(Part):
 
 
 class Objective(Part):
-    """What training minimises. Built with (config)."""
+    """What training minimises. Built with (config).
+
+    With more than one of `passes` the model reads every batch so often, and `out` holds the answers one pass after
+    the other along the batch; the target is given once.
+    """
 
     family = "objectives"
+    passes: ClassVar[int] = 1
 
     def corrupt(self, raw: Any, at: Layout, rng: torch.Generator) -> tuple[Any, Any]:
         """(what the model reads, what it must answer), from one batch of raw input."""

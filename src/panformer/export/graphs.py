@@ -144,5 +144,7 @@ def _dims(name: str, x: Tensor, free: frozenset[str]) -> Dims:
 def check(model: Model) -> None:
     """Refuse what has no form as a graph. Errors: InputError names the part."""
     for path, part in model.named_modules():
-        if isinstance(part, Part) and (part.family, part.use()) == ("channels", "moe"):
-            raise InputError(f"{path}: moe sends each token to its own experts, which a fixed graph cannot do yet")
+        if isinstance(part, Part) and part.family == "channels" and part.use() in ("moe", "random_experts"):
+            raise InputError(
+                f"{path}: {part.use()} sends each token to its own experts, which a fixed graph cannot do yet"
+            )

@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from ..core.errors import PanformerError
+from ..core.errors import InputError, PanformerError
 from ..core.families import Objective
 from ..core.layout import Layout
 from ..core.part import Part
@@ -249,14 +249,24 @@ def compute(
         at = Layout.padded(batch.lengths, x.shape[1]).to(device)
     x, target = objective.corrupt(x if y is None else (x, y), at, rng)
     if how is not None and how.activations == "stream":
+        if objective.passes > 1:
+            raise InputError(f"no gradients in pieces: {objective.use()} reads every batch {objective.passes} times")
         return stream.losses(model, objective, x, batch.lengths, target, how.piece), {}
     with _keeping(model, how):
-        run = model.run(x, batch.lengths)
+        run = model.run(*_repeated(x, batch.lengths, objective.passes))
     losses = dict(objective.loss(run.out, target))
     for name, extra in run.losses.items():
         losses[name] = extra
         losses["loss"] = losses["loss"] + extra
     return losses, run.stats
+
+
+def _repeated(x: Tensor, lengths: Any, passes: int) -> tuple[Tensor, Any]:
+    """The rows of a batch, and their lengths, one pass after the other."""
+    if passes == 1:
+        return x, lengths
+    again = None if lengths is None else torch.as_tensor(lengths).repeat(passes)
+    return torch.cat([x] * passes), again
 
 
 def _keeping(model: Model, how: Train | None) -> AbstractContextManager[None]:

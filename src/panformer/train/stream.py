@@ -57,9 +57,12 @@ def why_not(model: Model) -> str | None:
         return "layers lend each other keys and values"
     if model.training and any(getattr(m, "dropout", 0.0) for m in model.modules()):
         return "dropout would drop other units in every pass"
+    channels = [layer.channel for layer in model.trunk.each() if layer.channel is not None]
+    if model.training and (drawn := [channel.use() for channel in channels if channel.draws]):
+        return f"channel {drawn[0]} would draw other experts in every pass"
     if model.training and (norm := counting_norm(model)):
         return f"in training norm {norm} looks at the whole batch"
-    coupled = [layer.channel.use() for layer in model.trunk.each() if layer.channel and layer.channel.couples]
+    coupled = [channel.use() for channel in channels if channel.couples]
     return f"tokens of channel {coupled[0]} depend on each other" if coupled else model.why_no_stream()
 
 

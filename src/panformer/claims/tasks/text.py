@@ -20,6 +20,7 @@ class Text(Task):
         test: int | None = Field(None, gt=1)
         form: str = Field("causal", pattern="^(causal|masked)$")
         rate: float = Field(0.15, gt=0, lt=1, description="share of bytes that are asked, in the masked form")
+        agree: float | None = Field(None, ge=0, description="train in two passes, with this weight of their agreement")
 
     lower_is_better = True
     resolution = 0.0
@@ -35,9 +36,10 @@ class Text(Task):
         return {"causal": causal, "embed": {"use": "tokens", "vocab": VOCAB}, "head": {"use": "tag", "classes": VOCAB}}
 
     def objective(self):
+        goal = {"use": "masked_lm", "vocab": VOCAB, "mask": MASK, "rate": self.config.rate}
         if self.config.form == "causal":
-            return "causal_lm"
-        return {"use": "masked_lm", "vocab": VOCAB, "mask": MASK, "rate": self.config.rate}
+            goal = {"use": "causal_lm"}
+        return goal if self.config.agree is None else {"use": "consistency", "of": goal, "alpha": self.config.agree}
 
     def batch(self, rng, size):
         return Batch(windows(streams(self.config.source)[0], rng, size, self.config.length))
