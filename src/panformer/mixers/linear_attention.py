@@ -59,9 +59,7 @@ class LinearAttention(Mixer):
             _check(self.position, self.causal)
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
-        decay = self._decay(at)
-        sums = [linear_attention(*lane, at, self.causal, decay) for lane in self._lanes(at.clean(x), at)]
-        return self._read(sums)
+        return self.o(self._whole(self._lanes(at.clean(x), at), at))
 
     def start(self, batch: int, like: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
         values = (self.size, 1) if self.turns else (self.size + 1,)
@@ -69,10 +67,8 @@ class LinearAttention(Mixer):
         return tuple((like.new_zeros(batch, self.heads, self.feature.size, v), last) for v in values)
 
     def chunk(self, x, at, state, shared=None):
-        decay = self._decay(at)
-        lanes = zip(self._lanes(at.clean(x), at), state, strict=True)
-        sums, state = zip(*(linear_attention_chunk(*lane, at, decay, s) for lane, s in lanes), strict=True)
-        return self._read(list(sums)), state
+        y, state = self._next(self._lanes(at.clean(x), at), at, state)
+        return self.o(y), state
 
     def _lanes(self, x: Tensor, at: Layout) -> list[Lane]:
         """Numerator and denominator: one call with a further column of ones, or two where only one is turned."""
@@ -82,14 +78,28 @@ class LinearAttention(Mixer):
             return [(q, k, torch.cat([v, ones], -1))]
         return [(self.position.rotate(q, at), self.position.rotate(k, at), v), (q, k, ones)]
 
+    def _whole(self, lanes: list[Lane], at: Layout) -> Tensor:
+        """(B, T, D) what every token gathers."""
+        decay = self._decay(at)
+        return _read([linear_attention(*lane, at, self.causal, decay) for lane in lanes])
+
+    def _next(self, lanes, at, state):
+        """The same for the next tokens, and the state after them."""
+        decay = self._decay(at)
+        pairs = zip(lanes, state, strict=True)
+        sums, state = zip(*(linear_attention_chunk(*lane, at, decay, s) for lane, s in pairs), strict=True)
+        return _read(list(sums)), state
+
     def _decay(self, at: Layout) -> Decay | None:
         bias = self.position.bias() if self.position is not None else None
         return None if bias is None else bias.log_decay(at, at)
 
-    def _read(self, sums: list[Tensor]) -> Tensor:
-        y = torch.cat(sums, -1)
-        total = y[..., -1:]
-        return self.o(merge_heads(y[..., :-1] / torch.where(total == 0, 1, total)))
+
+def _read(sums: list[Tensor]) -> Tensor:
+    """Numerator over denominator."""
+    y = torch.cat(sums, -1)
+    total = y[..., -1:]
+    return merge_heads(y[..., :-1] / torch.where(total == 0, 1, total))
 
 
 def _check(position: Position, causal: bool) -> None:
