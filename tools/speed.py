@@ -35,7 +35,7 @@ def section(told: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"![{told['suite']}: panformer and its peers]({PICTURES.name}/{told['suite']}.svg)"
     yield ""
-    yield from by_length(told["rows"]) if all("length" in row for row in told["rows"]) else by_row(told["rows"])
+    yield from table(told["rows"])
     goals = told["goals"]
     if len(goals) > MANY:
         missed = [g for g in goals if not g["met"]]
@@ -59,6 +59,12 @@ def section(told: Mapping[str, Any]) -> Iterator[str]:
     for why, names in reasons.items():
         yield from ("", f"Not run, {why}: {'; '.join(names)}.")
     yield ""
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if all("length" in row for row in rows):
+        return by_length(rows)
+    return by_choice(rows) if all("over_plain" in row for row in rows) else by_row(rows)
 
 
 def by_row(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -94,6 +100,34 @@ def by_length(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for (task, who, precision, way), found in sorted(lines.items(), key=lambda line: jobs.index(line[0][0])):
         cells = " | ".join(found.get(n, "") for n in lengths)
         yield f"| {task} | {who} | {precision}{', ' + way if way else ''} | {cells} |"
+
+
+def by_choice(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Milliseconds, and what they are over the plain layer's, a column for each form."""
+    ways = list(dict.fromkeys((row["precision"], row["form"]) for row in rows))
+    lines: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
+    work: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        cell = f"{1e3 * row['seconds']['median']:.3g} ({row['over_plain']:.2f})"
+        lines.setdefault((row["task"], row["contestant"]), {})[row["precision"], row["form"]] = cell
+        if "operations_over_plain" in row:
+            work[row["task"]] = row
+    yield from ("Milliseconds of a step, and times the plain layer's:", "")
+    yield f"| choice | contestant | operations, times the plain layer's | {' | '.join(map(', '.join, ways))} |"
+    yield "|---|---|---|" + "---|" * len(ways)
+    for (task, who), found in lines.items():
+        own = "demands" in work.get(task, {}) and who == work[task]["contestant"]
+        counted = f"{work[task]['operations_over_plain']:.2f}" if own else ""
+        yield f"| {task} | {who} | {counted} | {' | '.join(found.get(w, '') for w in ways)} |"
+    reasons: dict[str, list[str]] = {}
+    for task, row in work.items():
+        if row["demands"]:
+            reasons.setdefault(row["demands"], []).append(task)
+    for why, tasks in reasons.items():
+        yield from (
+            "",
+            f"Not held to the plain layer's time, as the mechanism demands more ({why}): {', '.join(tasks)}.",
+        )
 
 
 if __name__ == "__main__":
