@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.layout import Batch
+from ..core.layout import Batch, Layout
 from ..core.part import Config, config
 from ..core.spec import Stand
 from ..model.linears import replace_linears
 from ..model.model import Model
+from .fuse import fused
 from .reach import Reach, fit, watched
 
 Goal = Literal["latency", "throughput", "memory"]
@@ -69,7 +70,7 @@ def optimize(
     sample, and cuts off what is far beyond it later: the sample should have many rows like those that are to come (a
     map behind a pool reads one per sequence). With dtype `auto` an fp32 model becomes bf16 where that was measured to
     be faster here, which is the last to be given up. `rows` is how many tokens a call brings; by default 1 for latency,
-    1024 for throughput, 16 for memory. The copy is measured and left on `device`, by default where the model is. The measured
+    1024 for throughput, 16 for memory. Norms that linear maps can take over are gone first (`fused`). The copy is measured and left on `device`, by default where the model is. The measured
     times, the bytes saved and the error are in the ledger.
     """
     if for_ not in get_args(Goal):
@@ -86,6 +87,7 @@ def optimize(
     if sample is None and any(f.part.fits for f in tried):
         raise InputError("optimize: forms that are fitted to what comes in need a sample")
     call = tuple(sample) if sample is not None else _drawn(model)
+    model, folds = _folded(model, call, rows or ROWS[for_])
     want, reach = watched(model, lambda: _answer(model, tuple(_as(x, model) for x in call)))
     if device is not None:
         model = copy.deepcopy(model).to(_there(device))
@@ -96,8 +98,32 @@ def optimize(
             copied, ledger = _replaced(start, for_, tried[:count], size, reach)
             error = _apart(_answer(copied, tuple(_as(x, copied) for x in call)), want)
             if error <= tolerance:
-                return Optimized(copied, [*first, *ledger], error, tolerance)
-    return Optimized(copied, ledger, error, tolerance)
+                return Optimized(copied, [*folds, *first, *ledger], error, tolerance)
+    return Optimized(copied, [*folds, *ledger], error, tolerance)
+
+
+def _folded(model: Model, call: tuple[Any, ...], rows: int) -> tuple[Model, list[Edit]]:
+    """The model without the norms that its linear maps can take over."""
+    out, paths = fused(model, lambda m: _answer(m, tuple(_as(x, m) for x in call)))
+    if not paths:
+        return model, []
+    norm: Any = model.get_submodule(paths[0])
+    took = copy.deepcopy(norm).eval()
+    x = torch.randn(1, rows, model.spec.width).to(next(model.parameters()))
+    before = _race([_At(took, Layout.dense(1, rows, device=x.device))], [x])[0]
+    return out, [Edit(_pattern(paths), "folded", len(paths), before, 0.0, rows, _bytes(model) - _bytes(out))]
+
+
+class _At(nn.Module):
+    """A norm called on one layout."""
+
+    def __init__(self, norm: nn.Module, at: Layout) -> None:
+        super().__init__()
+        self.norm, self.at = norm, at
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(x, self.at)
+        return out
 
 
 def best_form(plain: nn.Linear, for_: Goal, forms: Sequence[Config], rows: int) -> tuple[Config | None, float, float]:
