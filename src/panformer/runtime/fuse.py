@@ -53,7 +53,8 @@ def fused(model: Model, answer: Callable[[Model], Tensor]) -> tuple[Model, list[
     out.load_state_dict(kept)
     with torch.no_grad():
         got = answer(out)
-    if float((got - want).abs().max() / want.abs().max().clamp(min=1e-12)) > SAME.get(want.dtype, 0.05):
+    most = SAME.get(next(model.parameters()).dtype, 0.05)
+    if float((got - want).abs().max() / want.abs().max().clamp(min=1e-12)) > most:
         return model, []
     out.travels = dict(model.travels)
     return out, [*norms]
