@@ -8,8 +8,8 @@ import torch
 from panformer import build
 from panformer.core.layout import pack
 from panformer.model import io
-from panformer.runtime.fuse import fused
 from panformer.runtime import optimize
+from panformer.runtime.fuse import fused
 
 MIXERS = {
     "attention": {"use": "attention", "heads": 2},
