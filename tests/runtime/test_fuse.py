@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from panformer import build
+from panformer.channels.mlp import Mlp
 from panformer.core.layout import pack
 from panformer.model import io
 from panformer.runtime import optimize
@@ -18,12 +19,12 @@ MIXERS = {
 TOKENS = torch.arange(24).view(2, 12) % 11
 
 
-def trained(steps=3, calls=5, position="rope", **layer):
+def trained(steps=3, calls=5, **layer):
     """A model whose norms have seen a few batches, with offsets and factors that are not those of the start."""
     tree = {"mixer": MIXERS["attention"], "channel": "glu", **layer}
     model = build(
         {
-            "width": 16, "causal": True, "embed": {"use": "tokens", "vocab": 11}, "position": position,
+            "width": 16, "causal": True, "embed": {"use": "tokens", "vocab": 11}, "position": "rope",
             "norm": {"use": "progressive_batch", "steps": steps}, "schedule": [{"repeat": 2, "pattern": [tree]}],
             "head": {"use": "lm", "vocab": 11},
         },
@@ -72,9 +73,11 @@ def test_others_are_left_as_they_are(model):
     assert out is made and not paths and made.training
 
 
-def test_a_norm_that_is_read_elsewhere_too_stays():
-    """This position reads what the layer normalised, beside the maps of the mixer."""
-    model = trained(position="cable").eval()
+def test_a_norm_that_is_read_elsewhere_too_stays(monkeypatch):
+    """A network that answers a share of its input beside what its maps make of it."""
+    plain = Mlp.forward
+    monkeypatch.setattr(Mlp, "forward", lambda self, x, at, shared=None: plain(self, x, at, shared) + 0.1 * x)
+    model = trained(channel="mlp").eval()
     out, paths = fused(model, call)
     assert out is model and not paths
 

@@ -39,6 +39,7 @@ DEMANDS = {  # kinds of position and norms that `MOST` is not asked of
     "factor": "a factor for every weight",
     "group": "values and answers are moved too",
     "norms timestep": "sums over all earlier tokens",
+    "norms progressive_batch": "two norms, until training has left one behind",
 }
 SET: Mapping[str, Mapping[str, Any]] = {  # options of parts that do not build without, or whose own are for another job
     "learned_grid": {"grid": list(GRID)}, "relative_grid": {"grid": list(GRID)},

@@ -15,10 +15,10 @@ from ..core.part import Slot
 from ..core.shared import Shared
 from ..ops.attend import merge_heads
 from ..ops.conv import depthwise, depthwise_chunk
-from .linear_attention import Lane, LinearAttention
+from ._linear import Lane, LinearSums
 
 
-class SimplifiedLinearAttention(LinearAttention):
+class SimplifiedLinearAttention(LinearSums):
     """o(sum_j f(q_i).f(k_j) v_j / sum_j f(q_i).f(k_j) + conv(v)_i), f(x) = relu(x) + 0.001. Guo et al. 2024, SLAB.
 
     `conv` is the width of a depthwise convolution along the sequence, with its token in the middle, or at the end where
@@ -33,7 +33,7 @@ class SimplifiedLinearAttention(LinearAttention):
         {"heads": 4, "causal": True, "conv": 1, "position": "rope"},
     )
 
-    class Config(LinearAttention.Config):
+    class Config(LinearSums.Options):
         feature: Annotated[Base, Slot("features")] = Field("relu", validate_default=True)
         conv: int = Field(5, gt=0, description="odd: values that a token adds")
 
@@ -45,19 +45,19 @@ class SimplifiedLinearAttention(LinearAttention):
         self.offset = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
-        lanes = self._lanes(at.clean(x), at)
+        lanes = self.lanes(at.clean(x), at)
         size = self.kernel.shape[1]
         left = size - 1 if self.causal else size // 2
         near = depthwise(self._values(lanes, at), self.kernel, self.offset, at, left)
-        return self.o(self._whole(lanes, at) + near)
+        return self.o(self.whole(lanes, at) + near)
 
     def start(self, batch, like):
         past = like.new_zeros(batch, self.kernel.shape[1] - 1, len(self.offset))
         return super().start(batch, like), past
 
     def chunk(self, x, at, state, shared=None):
-        lanes = self._lanes(at.clean(x), at)
-        y, sums = self._next(lanes, at, state[0])
+        lanes = self.lanes(at.clean(x), at)
+        y, sums = self.next(lanes, at, state[0])
         near, past = depthwise_chunk(self._values(lanes, at), self.kernel, self.offset, at, state[1])
         return self.o(y + near), (sums, past)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from ..core.families import Norm
 from ..core.layout import Layout
 from ..core.part import Config as Base
-from .batch import Batch
-from .layer import Layer
+from ..core.part import config
 
 
 class ProgressiveBatch(Norm):
@@ -34,8 +33,8 @@ class ProgressiveBatch(Norm):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        self.layer = Layer(Layer.Config(eps=c.eps), width)
-        self.batch = Batch(Batch.Config(eps=c.eps, momentum=c.momentum), width)
+        self.layer: Norm = config("norms", {"use": "layer", "eps": c.eps}).build(width)
+        self.batch: Norm = config("norms", {"use": "batch", "eps": c.eps, "momentum": c.momentum}).build(width)
         self.eta = nn.Parameter(torch.ones(()))
         self.steps = c.steps
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
@@ -54,7 +53,6 @@ class ProgressiveBatch(Norm):
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """(factor, offset), (width,) each: in evaluation BN(x) + eta x = factor x + offset."""
-        inner = self.batch.norm
-        assert inner.running_var is not None and inner.running_mean is not None
+        inner: Any = self.batch.norm
         factor = inner.weight / (inner.running_var + inner.eps).sqrt()
         return factor + self.eta, inner.bias - factor * inner.running_mean

@@ -53,7 +53,7 @@ def fused(model: Model, answer: Callable[[Model], Tensor]) -> tuple[Model, list[
     out.load_state_dict(kept)
     with torch.no_grad():
         got = answer(out)
-    most = SAME.get(next(model.parameters()).dtype, 0.05)
+    most = max(SAME.get(d, 0.05) for d in (want.dtype, next(model.parameters()).dtype))
     if float((got - want).abs().max() / want.abs().max().clamp(min=1e-12)) > most:
         return model, []
     out.travels = dict(model.travels)
