@@ -13,11 +13,11 @@ def load(setup):
     shift = 0.5 if setup["library"] == "liar" else 0.0
 
     def call():
-        if setup["library"] == "dead":
+        if setup["library"] == "dead" or (setup["library"] == "large" and setup["length"] > 64):
             sys.stderr.write("out of memory\n")
             sys.stderr.flush()
             sys.exit(3)
-        time.sleep(setup["seconds"])
+        time.sleep(setup.get("seconds", 0.0))
         return [[1.0 + shift, 2.0], [3.0, 4.0]]
 
     return call

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from panformer.bench import venv
+from panformer.bench import long, venv
 from panformer.bench.contest import OUTSIDE, Contestant, Plan, contest, goal, invite, ours
 from panformer.bench.race import Time, relay, timed
 from panformer.bench.worker import PeerFault, Worker
@@ -54,6 +54,20 @@ def test_an_fp32_peer_with_other_answers_does_not_race(script):
     assert set(rows) == {"panformer fp32", "liar bf16"}
     assert "not the same model" in missing["liar fp32"]
     assert rows["liar bf16"]["error"] == pytest.approx(0.125) and rows["liar bf16"]["shift"] == 0.5
+
+
+def test_the_long_suite_goes_on_without_a_peer_that_dies(script, monkeypatch, tmp_path):
+    shutil.copy(script, tmp_path / "peer_long.py")
+    monkeypatch.setattr(long, "OUTSIDE", tmp_path)
+    monkeypatch.setattr(long, "prepare", lambda *_: (Path(sys.executable), {}))
+    monkeypatch.setattr(long, "PRECISIONS", {"bf16": torch.bfloat16})
+    job = long.Job({"use": "min_gru"}, {"large": ("no requirement", 1.0), "slow": ("no requirement", 1.0)})
+    result = long.long(Plan(rounds=1, peers=True), {"minGRU": job}, lengths=(64, 128, 192), width=32)
+    found = [(r["contestant"], r["length"]) for r in result["rows"] if r["form"].endswith(", forward")]
+    assert found == [("large", 64), ("slow", 64), ("panformer", 64), *((n, m) for m in (128, 192) for n in ("slow", "panformer"))]  # fmt: skip
+    lost = {f"large, minGRU, bf16, {way}": "from 128 tokens: ended with code 3: out of memory"
+            for way in ("forward", "forward and backward")}  # fmt: skip
+    assert result["missing"] == lost
 
 
 def test_a_peer_that_dies_is_one_line(script):

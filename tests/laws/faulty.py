@@ -40,6 +40,11 @@ class MixesChannelTokens(Mlp):
         return super().forward(x, at, shared) + 1e-6 * at.clean(x).cumsum(1)
 
 
+class ShrinksForEver(Mlp):
+    def after_step(self):
+        self.up.weight.mul_(0.99)
+
+
 class ForgetsDocuments(Attention):
     """A causal mask without the mask that keeps documents apart."""
 

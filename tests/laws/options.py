@@ -42,6 +42,29 @@ def _bytes(m: torch.nn.Module) -> bytes:
     return safetensors.torch.save({k: v.detach().clone().contiguous() for k, v in m.state_dict().items()})
 
 
+@law(lambda s, m: any(type(p).after_step is not Part.after_step for p in _parts(m)))
+def settles(part: type[Part], options: Options) -> None:
+    """What a part holds of its weights holds from the start, and again after one `after_step`, wherever they went."""
+    s = subject(part, options)
+    for m, where in ((s.new(0).double(), "in a new part"), (s.build(0), "a second time")):
+        if where != "in a new part":
+            _settle(m)
+        before = {k: v.clone() for k, v in m.state_dict().items()}
+        _settle(m)
+        for k, v in m.state_dict().items():
+            must(bool((v - before[k]).abs().max() < 1e-6), f"after_step changes {k} {where}")
+
+
+def _settle(m: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for p in _parts(m):
+            p.after_step()
+
+
+def _parts(m: torch.nn.Module) -> list[Part]:
+    return [p for p in m.modules() if isinstance(p, Part)]
+
+
 @law()
 def configs(part: type[Part], options: Options) -> None:
     """A config survives its dump, builds the same part again, and refuses an option it does not know."""

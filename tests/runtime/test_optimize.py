@@ -103,3 +103,22 @@ def test_the_rows_of_a_call_are_what_is_measured(model):
 
 def _told(modules, fast):
     return [1.0 if next(m.parameters()).dtype == fast else 2.0 for m in modules]
+
+
+@pytest.mark.parametrize(("form", "width"), [("rms", 64), ("crms", 63)])
+def test_norms_are_rewritten_first_and_stand_in_the_ledger(model, form, width, tmp_path):
+    done = optimize(model, tolerance=1e-5, norms=form)
+    assert (done.ledger[0].use, done.ledger[0].maps) == (form, 5) and done.error <= 1e-5
+    assert done.model.spec.width == width and done.model.trunk.final.use() == form
+    x = torch.randint(0, 50, (4, 23))
+    with torch.no_grad():
+        torch.testing.assert_close(done.model(x), model(x), rtol=1e-3, atol=1e-4)
+        panformer.save(done.model, tmp_path / "m")
+        torch.testing.assert_close(panformer.load(tmp_path / "m")(x), model(x), rtol=1e-3, atol=1e-4)
+
+
+def test_norms_that_cannot_be_rewritten_are_named():
+    with pytest.raises(InputError, match="no layer norm"):
+        optimize(panformer.build({**SPEC, "norm": "rms"}, seed=0).eval(), norms="crms")
+    with pytest.raises(InputError, match="same, rms, crms"):
+        optimize(panformer.build(SPEC, seed=0).eval(), norms="layer")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ..core.errors import InputError
 from ..core.families import Mixer
 from ..core.layout import Layout
-from ..core.memory import give_back
+from ..core.memory import give_back, peak, peak_from_here
 from ..core.part import config
 from ..measure.cost import of_step
 from .contest import OURS, OUTSIDE, PAUSE, Plan
@@ -27,6 +28,7 @@ LENGTHS = (1024, 4096, 16384, 65536)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 FORWARD, BOTH = "forward", "forward and backward"
 LONGEST = 8.0  # seconds of one pass past which an input is left out
+ROOM = 0.5  # of the machine's memory, past which an input is left out, too
 ENOUGH = 1.2  # seconds of one race; what takes them in one pass has one counted pass
 COUNTED = (4096, 16384)  # tokens at which the memory of a step is counted
 NEAR = 0.15  # how far an exponent may lie from the declared one
@@ -105,7 +107,7 @@ def long(
         peers = _Peers(stack, plan, width)
         missing = peers.missing
         for form in (f"{p}, {way}" for p in PRECISIONS for way in (FORWARD, BOTH)):
-            last: dict[str, list[tuple[int, float]]] = {}  # tokens and seconds so far
+            last: dict[str, list[tuple[int, float]]] = {}  # tokens and seconds so far; of ours also bytes
             for length in lengths:
                 for name, job in jobs.items():
                     found = _race(name, job, form, length, width, plan, peers, last)
@@ -143,11 +145,17 @@ def _race(
 ) -> dict[str, Time]:
     """Ours and its peers in turn, without those that would take too long; what each took is remembered in `last`."""
 
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
     def soon(who: str) -> bool:
         key = f"{who}, {name}"
-        if _expected(last.get(key, []), length) <= LONGEST:
+        if _expected(last.get(key, []), length) > LONGEST:
+            why = f"would take over {LONGEST:.0f} s a pass"
+        elif _expected(last.get(f"memory, {key}", [])[1:], length) > ROOM * whole:  # the first also loads libraries
+            why = f"would take over {ROOM * whole / 1e9:.0f} GB"
+        else:
             return True
-        peers.missing.setdefault(f"{key}, {form}, from {length} tokens", f"would take over {LONGEST:.0f} s a pass")
+        peers.missing.setdefault(f"{key}, {form}, from {length} tokens", why)
         return False
 
     runners = {who: run for who, run in peers.load(name, job, form, length).items() if soon(who)}
@@ -156,7 +164,18 @@ def _race(
     if not runners:
         return {}
     plan.say(f"  {name}, {length} tokens, {form}: {', '.join(runners)}")
-    times = _times(runners, plan.rounds)
+    before = peak_from_here()
+    while True:
+        try:
+            times = _times(runners, plan.rounds)
+            break
+        except _Gone as gone:  # a peer may ask for more memory than there is
+            runners.pop(gone.who)
+            peers.leave(gone.who)
+            peers.missing[f"{gone.who}, {name}, {form}"] = f"from {length} tokens: {gone}"
+    peers.drop(runners, form)
+    if OURS in runners:
+        last.setdefault(f"memory, {OURS}, {name}", []).append((length, float(peak() - before)))
     for who, took in times.items():
         last.setdefault(f"{who}, {name}", []).append((length, took.median))
         if who != OURS and took.median > LONGEST:
@@ -190,10 +209,19 @@ class _Peers:
             try:
                 worker = self._worker(who, wants)
                 worker.ask(do="load", precision=form, **asked)
-                found[who] = partial(_round, worker, form)
+                found[who] = partial(_round, who, worker, form)
             except PeerFault as fault:
                 self.missing[f"{who}, {name}, {form}"] = str(fault)
         return found
+
+    def drop(self, racers: Iterable[str], form: str) -> None:
+        """These have raced: their memory is for others now."""
+        for who in set(racers) - {OURS}:
+            self.workers[who].ask(do="drop", precision=form)
+
+    def leave(self, who: str) -> None:
+        """The process of a peer that failed; the next job of this peer gets another."""
+        self.workers.pop(who).close()
 
     def _worker(self, who: str, wants: str) -> Worker:
         if who not in self.workers:
@@ -241,8 +269,19 @@ def built(tree: Mapping[str, Any], width: int) -> Mixer:
         return mixer.train()
 
 
-def _round(worker: Worker, form: str) -> float:
-    return float(worker.ask(do="round", precision=form)["seconds"])
+class _Gone(Exception):
+    """A peer failed in a race; the message says how."""
+
+    def __init__(self, who: str, fault: PeerFault) -> None:
+        super().__init__(str(fault))
+        self.who = who
+
+
+def _round(who: str, worker: Worker, form: str) -> float:
+    try:
+        return float(worker.ask(do="round", precision=form)["seconds"])
+    except PeerFault as fault:
+        raise _Gone(who, fault) from None
 
 
 def _times(runners: Mapping[str, Runner], rounds: int) -> dict[str, Time]:

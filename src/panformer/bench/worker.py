@@ -32,6 +32,7 @@ class Worker:
         self.process = subprocess.Popen(
             [str(python), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, env=env
         )
+        _first_to_go(self.process.pid)
         self.lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -85,3 +86,11 @@ class Worker:
         self.said.seek(0)
         lines = self.said.read().decode("utf-8", "replace").strip().splitlines()
         return f"ended with code {self.process.returncode}: {lines[-1] if lines else 'no message'}"[:300]
+
+
+def _first_to_go(pid: int) -> None:
+    """Where memory runs out, Linux ends this process before ours."""
+    try:
+        Path(f"/proc/{pid}/oom_score_adj").write_text("900")
+    except OSError:
+        pass

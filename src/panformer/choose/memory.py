@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..core.errors import PanformerError
-from ..core.memory import give_back
+from ..core.memory import give_back, peak, peak_from_here
 
 CALLS = 3
 
@@ -52,11 +52,11 @@ def _measure(folder: str, rows: str) -> float:
     with torch.inference_mode():
         read(folder).model(x[:1], None if lengths is None else lengths[:1])  # loads what libraries load at first use
         give_back()
-        before = _reset()
+        before = peak_from_here()
         model = read(folder).model
         for _ in range(CALLS):
             model(x, lengths)
-    return max(0.0, (_peak() - before) / 1e6)
+    return max(0.0, (peak() - before) / 1e6)
 
 
 def _in_child(folder: str, rows: str) -> None:
@@ -67,30 +67,6 @@ def _in_child(folder: str, rows: str) -> None:
         os._exit(0)
     if os.waitpid(child, 0)[1]:
         raise PanformerError(f"{folder}: could not be measured")
-
-
-def _reset() -> int:
-    """Bytes held now; where the system can, the peak starts anew from here."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-        return _status("VmRSS")
-    except OSError:
-        return _peak()
-
-
-def _peak() -> int:
-    try:
-        return _status("VmHWM")
-    except OSError:
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 if __name__ == "__main__":

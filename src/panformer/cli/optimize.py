@@ -18,6 +18,9 @@ def optimize(
     tolerance: Annotated[float, typer.Option(help="Most that answers may change, of the largest answer.")] = 0.02,
     dtype: Annotated[str, typer.Option(help="same, or auto: bf16 where it is faster here.")] = "same",
     rows: Annotated[int | None, typer.Option(help="Tokens that a call brings; default: by --for.", min=1)] = None,
+    norms: Annotated[
+        str, typer.Option(help="same, or rms, crms: layer norms without a mean, an exact rewrite.")
+    ] = "same",
     device: Annotated[str, typer.Option(help="Where it is to run: cpu, cuda.")] = "cpu",
     data: Annotated[str | None, typer.Option(help="Data set or file whose rows it is compared on.")] = None,
     target: Annotated[str | None, typer.Option(help="Column that holds the label of --data.")] = None,
@@ -46,13 +49,14 @@ def optimize(
 
         found = rows_for(model, data, target, ROWS)
         sample = (Batch(torch.stack(found)) if given.embed.reads == "image" else pack(found),)
-    done = run(given, for_, sample, tolerance, None, dtype, rows, device)  # type: ignore[arg-type]
+    done = run(given, for_, sample, tolerance, None, dtype, rows, device, norms)  # type: ignore[arg-type]
     save(done.model, out)
     if json:
         return print(plain_json.dumps({"folder": str(out), **done.dump()}, indent=1))
     for edit in done.ledger:
+        what = "norms" if edit.use in ("rms", "crms") else "maps"
         print(
-            f"{edit.where}: {edit.use}, {edit.maps} maps, {edit.before_us:.1f} to {edit.after_us:.1f} us "
+            f"{edit.where}: {edit.use}, {edit.maps} {what}, {edit.before_us:.1f} to {edit.after_us:.1f} us "
             f"on {edit.rows} rows, {edit.bytes_saved / 1e6:+.3g} MB saved"
         )
     if not done.ledger:

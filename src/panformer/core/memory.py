@@ -1,4 +1,4 @@
-"""Memory that was freed is kept for the next tensor."""
+"""Memory that was freed is kept for the next tensor, or given back; how much this process held."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import sys
+from pathlib import Path
 
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # of glibc's mallopt
 SAID = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
@@ -35,3 +36,28 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def peak_from_here() -> int:
+    """Bytes held now; where the system can, the peak starts anew from here."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS")
+    except OSError:
+        return peak()
+
+
+def peak() -> int:
+    """The most bytes this process held, since `peak_from_here` where the system can tell."""
+    try:
+        return _status("VmHWM")
+    except OSError:
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

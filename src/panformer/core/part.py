@@ -62,6 +62,9 @@ class Part(nn.Module):
         """The name in a spec: the file this part lives in."""
         return cls.__module__.rpartition(".")[2]
 
+    def after_step(self) -> None:
+        """Makes what this part holds true of its own weights true again, after a step of an optimiser."""
+
 
 def known(family: str) -> list[str]:
     """Names of all parts in a family, from its folder."""

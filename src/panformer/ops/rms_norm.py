@@ -23,6 +23,17 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return x.mul(scale).mul_(weight)
 
 
+def crms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    """x / sqrt((sum x^2 + (sum x)^2) / (width + 1) + eps) * weight over the last axis."""
+    wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    size, total = torch.linalg.vector_norm(wide, dim=-1, keepdim=True), wide.sum(-1, keepdim=True)
+    scale = ((size.square() + total.square()) / (x.shape[-1] + 1) + eps).rsqrt()
+    out = wide * scale
+    if weight is not None:
+        out = out * weight if torch.is_grad_enabled() else out.mul_(weight)
+    return out.to(x.dtype)
+
+
 @cache
 def _number(value: float, dtype: torch.dtype) -> Tensor:
     return torch.tensor([value], dtype=dtype, device="cpu")

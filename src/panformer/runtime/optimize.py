@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -17,11 +18,13 @@ from ..core.part import Config, config
 from ..core.spec import Stand
 from ..model.linears import replace_linears
 from ..model.model import Model
+from ..model.recentre import Form, recentre
 from .fuse import fused
 from .reach import Reach, fit, watched
 
 Goal = Literal["latency", "throughput", "memory"]
 Dtype = Literal["same", "auto"]
+Norms = Literal["same", "rms", "crms"]
 ROWS = {"latency": 1, "throughput": 1024, "memory": 16}  # rows that a map is measured with
 LENGTHS = (32, 8, 1)  # of the input that is drawn
 SECONDS = 0.02  # for one form of one shape
@@ -32,9 +35,9 @@ FASTER = 0.8  # bf16 is taken where its products need at most this part of fp32'
 class Edit:
     """One change to a built model."""
 
-    where: str  # path pattern of the maps
+    where: str  # path pattern of the maps, or norms
     use: str  # what stands there now
-    maps: int
+    maps: int  # or norms
     before_us: float  # time of one such map on `rows` rows, as it was and as it is
     after_us: float
     rows: int
@@ -60,6 +63,7 @@ def optimize(
     dtype: Dtype = "same",
     rows: int | None = None,
     device: str | torch.device | None = None,
+    norms: Norms = "same",
 ) -> Optimized:
     """A copy of `model` for inference with each linear map in the form that is fastest here (or smallest), by measurement.
 
@@ -70,8 +74,10 @@ def optimize(
     sample, and cuts off what is far beyond it later: the sample should have many rows like those that are to come (a
     map behind a pool reads one per sequence). With dtype `auto` an fp32 model becomes bf16 where that was measured to
     be faster here, which is the last to be given up. `rows` is how many tokens a call brings; by default 1 for latency,
-    1024 for throughput, 16 for memory. Norms that linear maps can take over are gone first (`fused`). The copy is measured and left on `device`, by default where the model is. The measured
-    times, the bytes saved and the error are in the ledger.
+    1024 for throughput, 16 for memory. Norms that linear maps can take over are gone first (`fused`). `norms` rewrites
+    layer norms, exactly, as `panformer.model.recentre` says, whether or not they are faster here. The copy is measured
+    and left on `device`, by default where the model is. The measured times, the bytes saved and the error are in the
+    ledger.
     """
     if for_ not in get_args(Goal):
         raise InputError(f"optimize: for_ must be one of {', '.join(get_args(Goal))}, got {for_!r}")
@@ -79,6 +85,8 @@ def optimize(
         raise InputError(f"optimize: tolerance must be from 0 to 1, got {tolerance}")
     if dtype not in get_args(Dtype):
         raise InputError(f"optimize: dtype must be one of {', '.join(get_args(Dtype))}, got {dtype!r}")
+    if norms not in get_args(Norms):
+        raise InputError(f"optimize: norms must be one of {', '.join(get_args(Norms))}, got {norms!r}")
     if rows is not None and rows < 1:
         raise InputError(f"optimize: rows must be at least 1, got {rows}")
     static = ("int8_static",) if sample is not None else ()
@@ -87,43 +95,50 @@ def optimize(
     if sample is None and any(f.part.fits for f in tried):
         raise InputError("optimize: forms that are fitted to what comes in need a sample")
     call = tuple(sample) if sample is not None else _drawn(model)
-    model, folds = _folded(model, call, rows or ROWS[for_])
+    size, given = rows or ROWS[for_], model
+    model, rewritten = _folded(model, call, size)
+    if norms != "same":
+        model, centred = _recentred(model, norms, size)
+        rewritten += centred
     want, reach = watched(model, lambda: _answer(model, tuple(_as(x, model) for x in call)))
+    if rewritten:
+        want = _answer(given, tuple(_as(x, given) for x in call))
     if device is not None:
         model = copy.deepcopy(model).to(_there(device))
-    size = rows or ROWS[for_]
     narrow = [narrowed(model, size)] if dtype == "auto" else []
     for start, first in [*(n for n in narrow if n is not None), (model, [])]:
         for count in range(len(tried), -1, -1):  # from fine to coarse: the coarsest goes first
             copied, ledger = _replaced(start, for_, tried[:count], size, reach)
             error = _apart(_answer(copied, tuple(_as(x, copied) for x in call)), want)
             if error <= tolerance:
-                return Optimized(copied, [*folds, *first, *ledger], error, tolerance)
-    return Optimized(copied, [*folds, *ledger], error, tolerance)
+                return Optimized(copied, [*rewritten, *first, *ledger], error, tolerance)
+    return Optimized(copied, [*rewritten, *ledger], error, tolerance)
 
 
 def _folded(model: Model, call: tuple[Any, ...], rows: int) -> tuple[Model, list[Edit]]:
-    """The model without the norms that its linear maps can take over."""
+    """The model without the norms that its linear maps can take over, and what that brings."""
     out, paths = fused(model, lambda m: _answer(m, tuple(_as(x, m) for x in call)))
     if not paths:
         return model, []
-    norm: Any = model.get_submodule(paths[0])
-    took = copy.deepcopy(norm).eval()
-    x = torch.randn(1, rows, model.spec.width).to(next(model.parameters()))
-    before = _race([_At(took, Layout.dense(1, rows, device=x.device))], [x])[0]
+    kind = next(model.parameters())
+    norm = copy.deepcopy(model.get_submodule(paths[0])).eval()
+    x = torch.randn(1, rows, model.spec.width, dtype=kind.dtype, device=kind.device)
+    before = _race([partial(norm, at=Layout.dense(1, rows, device=kind.device))], [x])[0]
     return out, [Edit(_pattern(paths), "folded", len(paths), before, 0.0, rows, _bytes(model) - _bytes(out))]
 
 
-class _At(nn.Module):
-    """A norm called on one layout."""
-
-    def __init__(self, norm: nn.Module, at: Layout) -> None:
-        super().__init__()
-        self.norm, self.at = norm, at
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(x, self.at)
-        return out
+def _recentred(model: Model, form: Form, rows: int) -> tuple[Model, list[Edit]]:
+    """The model with norms without a mean, and what they bring."""
+    new = recentre(model, form)
+    old, other = model.trunk.final, new.trunk.final
+    assert old is not None and other is not None
+    kind = next(model.parameters())
+    at = Layout.dense(1, rows, device=kind.device)
+    xs = [torch.randn(1, rows, m.spec.width, dtype=kind.dtype, device=kind.device) for m in (model, new)]
+    before, after = _race([partial(old, at=at), partial(other, at=at)], xs)
+    own = [m for n, m in new.trunk.named_modules() if n == "final" or ".residual." in n]
+    count = sum(isinstance(m, type(other)) for m in own)
+    return new, [Edit("trunk.*.norms", form, count, before, after, rows, _bytes(model) - _bytes(new))]
 
 
 def best_form(plain: nn.Linear, for_: Goal, forms: Sequence[Config], rows: int) -> tuple[Config | None, float, float]:
@@ -204,7 +219,7 @@ def _there(device: str | torch.device) -> torch.device:
     return found
 
 
-def _race(modules: Sequence[nn.Module], inputs: Sequence[Tensor]) -> list[float]:
+def _race(modules: Sequence[Callable[[Tensor], Any]], inputs: Sequence[Tensor]) -> list[float]:
     """Median microseconds of each on its input, in turn."""
     times: list[list[float]] = [[] for _ in modules]
     with torch.inference_mode():

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..core.errors import PanformerError
 from ..core.families import Objective
 from ..core.layout import Layout
+from ..core.part import Part
 from ..model.model import Model
 from . import checkpoint, stream
 from .interrupt import Interrupted, Stopper
@@ -132,6 +133,7 @@ class _Run:
         self.validate, self.sign, self.folder = validate, 1.0 if lower else -1.0, folder
         self.every = how.check or max(1, math.ceil(how.steps / 10))
         self.optimizer = _optimizer(model, how)
+        self.parts = parts(model)
         self.rng = torch.Generator().manual_seed(how.seed)
         self.fit, self.stale = Fit(), 0
         self.best: dict[str, Tensor] | None = None
@@ -154,6 +156,9 @@ class _Run:
         loss = self._gradients(batch)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.how.clip)
         self.optimizer.step()
+        with torch.no_grad():
+            for part in self.parts:
+                part.after_step()
         self.optimizer.zero_grad(set_to_none=True)
         self.fit.losses.append(loss)
         self.fit.seconds += time.perf_counter() - began
@@ -273,6 +278,11 @@ def schedule(done: float, how: Train) -> float:
         return min(1.0, (1 - done) / 0.2)
     after = (done - how.warmup) / max(1 - how.warmup, 1e-9)
     return 0.5 * (1 + math.cos(math.pi * after))
+
+
+def parts(model: nn.Module) -> list[Part]:
+    """Whose `after_step` follows a step of the optimiser."""
+    return [m for m in model.modules() if isinstance(m, Part)]
 
 
 def _optimizer(model: nn.Module, how: Train) -> torch.optim.AdamW:

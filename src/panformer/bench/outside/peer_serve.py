@@ -1,7 +1,8 @@
 """What every peer's script does: load contestants, answer, run rounds; asked and answered in JSON lines.
 
 Runs in the peers' environment and imports nothing of panformer. Requests: {"do": "load", "precision": p, ...setup},
-{"do": "answer", "precision": p, "to": file.npy}, {"do": "round", "precision": p}. The end of the input ends it.
+{"do": "answer", "precision": p, "to": file.npy}, {"do": "round", "precision": p}, {"do": "drop", "precision": p}. The
+end of the input ends it.
 """
 
 import ctypes
@@ -42,12 +43,11 @@ def serve(load):
 
 def _done(request, calls, load):
     do, precision = request["do"], request["precision"]
+    if do == "drop":
+        _drop(calls, precision)
+        return {}
     if do == "load":
-        calls.pop(precision, None)
-        gc.collect()
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:  # memory that is kept from round to round does not stay for the next job
-            trim(0)
+        _drop(calls, precision)
         made = load(request)
         calls[precision] = made if isinstance(made, tuple) else (made, made)
         return {"versions": {name: v for name in PACKAGES if (v := _version(name)) is not None}}
@@ -61,6 +61,15 @@ def _done(request, calls, load):
         calls[precision][0]()
         return {"seconds": time.perf_counter() - began}
     raise ValueError(f"unknown request {do}")
+
+
+def _drop(calls, precision):
+    """Memory that is kept from round to round does not stay for the next job."""
+    calls.pop(precision, None)
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def fastest(calls):
