@@ -22,8 +22,9 @@ class SimplifiedLinearAttention(LinearSums):
     """o(sum_j f(q_i).f(k_j) v_j / sum_j f(q_i).f(k_j) + conv(v)_i), f(x) = relu(x) + 0.001. Guo et al. 2024, SLAB.
 
     `conv` is the width of a depthwise convolution along the sequence, with its token in the middle, or at the end where
-    attention is causal. The paper works on images, with a square kernel on the lattice; and divides by the sum with
-    1e-6 added to it, where here f keeps it above 0.
+    attention is causal; every channel has its own weights. The paper's f is relu alone. Its code works on images, with a
+    square kernel on the lattice that all heads share, and adds 1e-6 to the sum that it divides by, where here f keeps
+    the sum above 0; to keys it adds a learned position of each token of a window.
     """
 
     paper = "Guo et al. 2024, SLAB: efficient transformers with simplified linear attention and progressive batch norm"

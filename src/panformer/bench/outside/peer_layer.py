@@ -109,15 +109,22 @@ def position(use, library, size, length):
 
 
 def channel(use, library, width):
+    import torch
+
     if use == "product_key_experts":
         from PEER_pytorch import PEER
 
-        return PEER(dim=width, heads=4, num_experts=64**2, num_experts_per_head=16, dim_key=32, pre_rmsnorm=False)
+        # competing scores are a softmax over 16 experts of each head; without them the package takes the best one alone
+        sizes = {"heads": 4, "num_experts": 64**2, "num_experts_per_head": 16, "dim_key": 32}
+        return PEER(dim=width, pre_rmsnorm=False, non_competing_scores=False, **sizes)
     if use == "moe":
         from transformers.models.mixtral.modeling_mixtral import MixtralConfig, MixtralSparseMoeBlock
 
         sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_local_experts": 8}
-        return MixtralSparseMoeBlock(MixtralConfig(num_experts_per_tok=1, **sizes))
+        block = MixtralSparseMoeBlock(MixtralConfig(num_experts_per_tok=2, **sizes))
+        for weight in block.parameters():  # left as memory was: routed by it, every token may find the same expert
+            torch.nn.init.normal_(weight, std=0.02)
+        return block
     from transformers.models.llama.modeling_llama import LlamaConfig, LlamaMLP
 
     return LlamaMLP(LlamaConfig(hidden_size=width, intermediate_size=8 * ((8 * width // 3 + 7) // 8)))
