@@ -26,7 +26,11 @@ AXES = ("tokens", "seconds")
 def draw(told: Mapping[str, Any], path: Path) -> None:
     """One picture of a suite's rows: by length where they have lengths, else a panel of bars for every job."""
     with plt.rc_context(STYLE):
-        figure = _lines(told["rows"], told.get("axes", AXES)) if "length" in told["rows"][0] else _bars(told["rows"])
+        rows = told["rows"]
+        if "length" in rows[0]:
+            figure = _lines(rows, told.get("axes", AXES))
+        else:
+            figure = _times(rows) if "over_plain" in rows[0] else _bars(rows)
         path.parent.mkdir(exist_ok=True)
         figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
         plt.close(figure)
@@ -56,6 +60,36 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> Any:
     for ax in axes.flat[len(jobs) :]:
         ax.set_visible(False)
     return figure
+
+
+def _times(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Times over that of the plain layer, a row of panels for every family and a panel for every form."""
+    families = list(dict.fromkeys(r["task"].partition(" ")[0] for r in rows))
+    forms = list(dict.fromkeys((r["precision"], r["form"]) for r in rows))
+    names = {f: list(dict.fromkeys(map(_choice, (r for r in rows if r["task"].startswith(f + " "))))) for f in families}
+    high = [0.5 + 0.19 * len(names[f]) for f in families]
+    figure, axes = plt.subplots(
+        len(families), len(forms), figsize=(12, sum(high) + 0.5), layout="constrained", squeeze=False, sharex="row",
+        height_ratios=high,
+    )  # fmt: skip
+    for line, family in zip(axes, families, strict=True):
+        for ax, form in zip(line, forms, strict=True):
+            mine = {_choice(r): r for r in rows if (r["precision"], r["form"]) == form}
+            shown = [n for n in reversed(names[family]) if n in mine]
+            colours = [OURS if mine[n]["contestant"] in OWN else THEIRS for n in shown]
+            places = [names[family][::-1].index(n) for n in shown]
+            ax.barh(places, [mine[n]["over_plain"] for n in shown], color=colours)
+            ax.axvline(1, color="#444444", linewidth=0.8)
+            ax.set_yticks(range(len(names[family])), names[family][::-1] if ax is line[0] else [])
+            ax.set_title(f"{family}: {', '.join(form)}", fontsize=8.5, loc="left")
+            ax.margins(y=0.02)
+    figure.supxlabel("time over the plain layer's", fontsize=9)
+    return figure
+
+
+def _choice(row: Mapping[str, Any]) -> str:
+    name = str(row["task"]).partition(" ")[2]
+    return name if row["contestant"] in OWN else f"{name} ({row['contestant']})"
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], axes_are: Sequence[str]) -> Any:

@@ -42,7 +42,7 @@ def section(told: Mapping[str, Any]) -> Iterator[str]:
         if table.note:
             yield from (table.note, "")
         yield from table.markdown()
-    for line in speed.growth(told):
+    for line in (*speed.demands(told), *speed.growth(told)):
         yield from ("", line)
     for job, note in told["size"].items():
         for precision, shares in (note.get("profile") or {}).items() if isinstance(note, dict) else ():

@@ -242,7 +242,7 @@ def _longer(found: Any) -> dict[str, Any]:
 def _suite(told: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": told["suite"], "caption": f"{speed.caption(told)} {speed.rounds(told)}", "races": speed.races(told),
-        "goals": speed.goals(told), "notes": [*speed.growth(told), *speed.missing(told)],
+        "goals": speed.goals(told), "notes": [*speed.demands(told), *speed.growth(told), *speed.missing(told)],
     }  # fmt: skip
 
 

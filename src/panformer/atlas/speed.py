@@ -22,8 +22,11 @@ def rounds(told: Mapping[str, Any]) -> str:
 
 
 def races(told: Mapping[str, Any]) -> Table:
-    """Every contestant: by length where all rows have one."""
-    return by_length(told["rows"]) if all("length" in row for row in told["rows"]) else by_row(told["rows"])
+    """Every contestant: by length or by choice where all rows have one."""
+    rows = told["rows"]
+    if all("length" in row for row in rows):
+        return by_length(rows)
+    return by_choice(rows) if all("over_plain" in row for row in rows) else by_row(rows)
 
 
 def goals(told: Mapping[str, Any]) -> Table | None:
@@ -50,6 +53,18 @@ def growth(told: Mapping[str, Any]) -> list[str]:
         said = ", ".join(f"{k} {v}" for k, v in fit.items() if k not in ("task", "declared") and v is not None)
         found.append(f"{fit['task']}: declared {fit['declared']}; exponents measured: {said}.")
     return found
+
+
+def demands(told: Mapping[str, Any]) -> list[str]:
+    """The choices of a layer that may take longer than the plain one, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for row in told["rows"]:
+        if row.get("demands") and row["task"] not in reasons.setdefault(row["demands"], []):
+            reasons[row["demands"]].append(row["task"])
+    return [
+        f"Not held to the plain layer's time, as the mechanism demands more ({why}): {', '.join(tasks)}."
+        for why, tasks in reasons.items()
+    ]
 
 
 def missing(told: Mapping[str, Any]) -> list[str]:
@@ -88,3 +103,22 @@ def by_length(rows: Sequence[Mapping[str, Any]]) -> Table:
     ]
     note = "Microseconds per token, by tokens" + (" (and the state)" if "state_bytes" in rows[0] else "") + ":"
     return Table("", ("job", "contestant", "precision", *map(str, lengths)), cells, note)
+
+
+def by_choice(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Milliseconds, and what they are over the plain layer's, a column for each form."""
+    ways = list(dict.fromkeys((row["precision"], row["form"]) for row in rows))
+    lines: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
+    work: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        cell = f"{1e3 * row['seconds']['median']:.3g} ({row['over_plain']:.2f})"
+        lines.setdefault((row["task"], row["contestant"]), {})[row["precision"], row["form"]] = cell
+        if "operations_over_plain" in row:
+            work[row["task"]] = row
+    cells = []
+    for (task, who), found in lines.items():
+        own = "demands" in work.get(task, {}) and who == work[task]["contestant"]
+        counted = f"{work[task]['operations_over_plain']:.2f}" if own else ""
+        cells.append((task, who, counted, *(found.get(way, "") for way in ways)))
+    heads = ("choice", "contestant", "operations, times the plain layer's", *map(", ".join, ways))
+    return Table("", heads, cells, "Milliseconds of a step, and times the plain layer's:")

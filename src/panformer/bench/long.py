@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 from ..core.errors import InputError
 from ..core.families import Mixer
@@ -232,19 +233,26 @@ class _Peers:
 
 
 def _step(tree: Mapping[str, Any], width: int, length: int, form: str) -> Callable[[], None]:
+    at = Layout.dense(1, length)
+    return passes(built(tree, width), lambda mixer, x: mixer(x, at), (1, length, width), form)
+
+
+def passes(
+    module: nn.Module, call: Callable[[Any, Tensor], Tensor], shape: Sequence[int], form: str
+) -> Callable[[], None]:
+    """`call(module, x)` in the number format and with the passes of `form`, on an x of this shape."""
     precision, _, way = form.partition(", ")
-    dtype = PRECISIONS[precision]
-    mixer = built(tree, width).to(dtype)
-    x = torch.randn(1, length, width, dtype=dtype, requires_grad=way == BOTH)
+    module = module.to(PRECISIONS[precision])
+    x = torch.randn(*shape, dtype=PRECISIONS[precision], requires_grad=way == BOTH)
 
     def both() -> None:
-        mixer(x, Layout.dense(1, length)).sum().backward()
+        call(module, x).sum().backward()
         x.grad = None
-        mixer.zero_grad(set_to_none=True)
+        module.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def forward() -> None:
-        mixer(x, Layout.dense(1, length))
+        call(module, x)
 
     return both if way == BOTH else forward
 

@@ -163,7 +163,7 @@ def _peers(
             continue
         worker = stack.enter_context(Worker(python, OUTSIDE / "peer_step.py", plan.threads))
         asked = {"width": width, "steps": steps, "longest": LONGEST, "threads": plan.threads}
-        run = partial(_rested, worker, steps)
+        run = partial(rested, worker, steps)
         for length in lengths:
             try:
                 worker.ask(do="load", precision="fp32", length=length, **asked)
@@ -174,10 +174,10 @@ def _peers(
     return found
 
 
-def _rested(worker: Worker, steps: int) -> float:
+def rested(worker: Worker, steps: int = 1, precision: str = "fp32") -> float:
     """A turn of a peer, between pauses in which the threads of the other process go to sleep."""
     time.sleep(PAUSE)
-    took = float(worker.ask(do="round", precision="fp32")["seconds"]) / steps
+    took = float(worker.ask(do="round", precision=precision)["seconds"]) / steps
     time.sleep(PAUSE)
     return took
 

@@ -17,6 +17,7 @@ from . import peers
 from .contest import OURS, Plan, goal, largest_gap
 from .decode import decode
 from .encoder import encoder
+from .layer import layer
 from .linear import linear
 from .long import long
 from .race import Time, matmul_rate, race
@@ -82,6 +83,7 @@ SUITES: Mapping[str, Callable[[Plan], dict[str, Any]]] = {
     "decode": decode,
     "dense": dense,
     "encoder": encoder,
+    "layer": layer,
     "linear": linear,
     "long": long,
     "step": step,

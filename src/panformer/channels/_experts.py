@@ -12,7 +12,7 @@ from ..core.families import Channel
 from ..core.layout import Layout
 from ..core.shared import Shared
 from ..ops.activations import ACTIVATIONS, Activation
-from ..ops.route import Routes, logits
+from ..ops.route import Expert, Routes, logits
 
 
 class Tokens(NamedTuple):
@@ -62,10 +62,19 @@ class Networks(Channel):
         for weight in (self.up, self.down, *([] if self.gate is None else [self.gate])):
             nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
 
-    def _expert(self, i: int, x: Tensor) -> Tensor:
-        up = F.linear(x, self.up[i], None if self.up_bias is None else self.up_bias[i])
-        hidden = self.act(up) if self.gate is None else self.act(F.linear(x, self.gate[i])) * up
-        return F.linear(hidden, self.down[i], None if self.down_bias is None else self.down_bias[i])
+    def _experts(self) -> Expert:
+        """Each expert by its number. One slice of a tensor has a gradient as large as that tensor; all at once share it."""
+        up, down, gate, up_bias, down_bias = (
+            [None] * len(self.up) if w is None else w.unbind(0)
+            for w in (self.up, self.down, self.gate, self.up_bias, self.down_bias)
+        )
+
+        def expert(i: int, x: Tensor) -> Tensor:
+            hidden = F.linear(x, up[i], up_bias[i])
+            hidden = self.act(hidden) if self.gate is None else self.act(F.linear(x, gate[i])) * hidden
+            return F.linear(hidden, down[i], down_bias[i])
+
+        return expert
 
 
 class Experts(Networks):

@@ -88,7 +88,7 @@ class Moe(Experts):
                 shared.charge("router_z", c.router_z * mean.mean())
         if c.gate == "share":
             routes = routes._replace(weight=shares(routes.weight.view(-1, c.top)).flatten())
-        return tokens.back(dispatch(tokens.x, routes, self._expert, c.experts), x)
+        return tokens.back(dispatch(tokens.x, routes, self._experts(), c.experts), x)
 
     def _logits(self, tokens: Tensor) -> Tensor:
         if self.training and self.config.jitter:

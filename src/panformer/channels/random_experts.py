@@ -65,4 +65,4 @@ class RandomExperts(Networks):
         routes = Routes(token, expert, torch.ones_like(tokens.x[:, 0]), torch.ones_like(token, dtype=torch.bool))
         if shared is not None:
             counted(shared, "expert_load", torch.bincount(expert, minlength=self.experts))
-        return tokens.back(dispatch(tokens.x, routes, self._expert, self.experts), x)
+        return tokens.back(dispatch(tokens.x, routes, self._experts(), self.experts), x)

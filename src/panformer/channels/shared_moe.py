@@ -72,7 +72,7 @@ class SharedMoe(Experts):
         if shared is not None:
             self._count(shared, c.balance, shares(score), routes, tokens.sequence, at.lengths)
         common = self.common_down(self.act(self.common_gate(tokens.x)) * self.common_up(tokens.x))
-        return tokens.back(common + dispatch(tokens.x, routes, self._expert, c.experts), x)
+        return tokens.back(common + dispatch(tokens.x, routes, self._experts(), c.experts), x)
 
     def _routes(self, score: Tensor) -> Routes:
         c = self.config

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import torch
-from pydantic import Field
 from torch import Tensor
 
-from ..core.errors import InputError
-from ..core.families import Mixer, Position, linear
 from ..core.layout import Layout
-from ..core.part import Config as Base
-from ..core.part import Slot
-from ..core.score import split
 from ..core.shared import Shared
-from ..ops.attend import merge_heads, split_heads
-from ..ops.linear_attention import Decay, linear_attention, linear_attention_chunk
-
-Lane = tuple[Tensor, Tensor, Tensor]  # queries, keys, values of one call
+from ._linear import LinearSums
 
 
-class LinearAttention(Mixer):
+class LinearAttention(LinearSums):
     """o(sum_j f(q_i).f(k_j) v_j / sum_j f(q_i).f(k_j)) for a feature map f >= 0. Katharopoulos et al. 2020.
 
     A rotation turns f(q) and f(k) in the numerator alone, which keeps the denominator positive: Su et al. 2021,
@@ -29,7 +17,6 @@ class LinearAttention(Mixer):
     """
 
     paper = "Katharopoulos et al. 2020, Transformers are RNNs: fast autoregressive transformers with linear attention"
-    positions = frozenset({"rotate", "bias"})
     examples = (
         {"heads": 2},
         {"heads": 2, "causal": True},
@@ -39,66 +26,12 @@ class LinearAttention(Mixer):
         {"heads": 2, "causal": True, "position": "alibi"},
     )
 
-    class Config(Base):
-        heads: int = Field(4, gt=0)
-        causal: bool | None = None
-        feature: Annotated[Base, Slot("features")] = Field("elu", validate_default=True)
-        bias: bool = False
-        position: Annotated[Base | None, Slot("positions")] = None
-
-    def __init__(self, c: Config, width: int) -> None:
-        super().__init__()
-        if width % c.heads:
-            raise InputError(f"linear_attention: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size, self.causal = c.heads, width // c.heads, bool(c.causal)
-        self.feature = c.feature.build(c.heads, self.size)
-        self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
-        self.position = c.position.build(c.heads, self.feature.size) if c.position else None
-        self.turns = self.position is not None and self.position.kind == "rotate"
-        if self.position is not None and not self.turns:
-            _check(self.position, self.causal)
+    class Config(LinearSums.Options):
+        pass
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
-        decay = self._decay(at)
-        sums = [linear_attention(*lane, at, self.causal, decay) for lane in self._lanes(at.clean(x), at)]
-        return self._read(sums)
-
-    def start(self, batch: int, like: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-        values = (self.size, 1) if self.turns else (self.size + 1,)
-        last = like.new_zeros(batch, self.heads, dtype=torch.float64)  # log-decay at the last token
-        return tuple((like.new_zeros(batch, self.heads, self.feature.size, v), last) for v in values)
+        return self.o(self.whole(self.lanes(at.clean(x), at), at))
 
     def chunk(self, x, at, state, shared=None):
-        decay = self._decay(at)
-        lanes = zip(self._lanes(at.clean(x), at), state, strict=True)
-        sums, state = zip(*(linear_attention_chunk(*lane, at, decay, s) for lane, s in lanes), strict=True)
-        return self._read(list(sums)), state
-
-    def _lanes(self, x: Tensor, at: Layout) -> list[Lane]:
-        """Numerator and denominator: one call with a further column of ones, or two where only one is turned."""
-        q, k, v = (split_heads(f(x), self.heads) for f in (self.q, self.k, self.v))
-        (q, k), ones = self.feature(q, k), torch.ones_like(v[..., :1])
-        if self.position is None or not self.turns:
-            return [(q, k, torch.cat([v, ones], -1))]
-        return [(self.position.rotate(q, at), self.position.rotate(k, at), v), (q, k, ones)]
-
-    def _decay(self, at: Layout) -> Decay | None:
-        bias = self.position.bias() if self.position is not None else None
-        return None if bias is None else bias.log_decay(at, at)
-
-    def _read(self, sums: list[Tensor]) -> Tensor:
-        y = torch.cat(sums, -1)
-        total = y[..., -1:]
-        return self.o(merge_heads(y[..., :-1] / torch.where(total == 0, 1, total)))
-
-
-def _check(position: Position, causal: bool) -> None:
-    """Refuse what a sum over the past cannot hold."""
-    name, at, bias = position.use(), Layout.dense(1, 2), position.bias()
-    if bias is None:
-        if position.kind != "none":
-            raise InputError(f"linear_attention: position {name!r} neither rotates nor biases; use it at the input")
-    elif not causal:
-        raise InputError(f"linear_attention: position {name!r} biases scores, which needs causal: true")
-    elif split(bias)[0] is not None or bias.log_decay(at, at) is None:
-        raise InputError(f"linear_attention: position {name!r} does not separate into u_i - v_j; try rope or alibi")
+        y, state = self.next(self.lanes(at.clean(x), at), at, state)
+        return self.o(y), state

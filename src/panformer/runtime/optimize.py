@@ -19,6 +19,7 @@ from ..core.spec import Stand
 from ..model.linears import replace_linears
 from ..model.model import Model
 from ..model.recentre import Form, recentre
+from .fuse import fused
 from .reach import Reach, fit, watched
 
 Goal = Literal["latency", "throughput", "memory"]
@@ -73,9 +74,10 @@ def optimize(
     sample, and cuts off what is far beyond it later: the sample should have many rows like those that are to come (a
     map behind a pool reads one per sequence). With dtype `auto` an fp32 model becomes bf16 where that was measured to
     be faster here, which is the last to be given up. `rows` is how many tokens a call brings; by default 1 for latency,
-    1024 for throughput, 16 for memory. `norms` rewrites layer norms first, exactly, as `panformer.model.recentre` says,
-    whether or not they are faster here. The copy is measured and left on `device`, by default where the model is. The
-    measured times, the bytes saved and the error are in the ledger.
+    1024 for throughput, 16 for memory. Norms that linear maps can take over are gone first (`fused`). `norms` rewrites
+    layer norms, exactly, as `panformer.model.recentre` says, whether or not they are faster here. The copy is measured
+    and left on `device`, by default where the model is. The measured times, the bytes saved and the error are in the
+    ledger.
     """
     if for_ not in get_args(Goal):
         raise InputError(f"optimize: for_ must be one of {', '.join(get_args(Goal))}, got {for_!r}")
@@ -94,9 +96,10 @@ def optimize(
         raise InputError("optimize: forms that are fitted to what comes in need a sample")
     call = tuple(sample) if sample is not None else _drawn(model)
     size, given = rows or ROWS[for_], model
-    rewritten: list[Edit] = []
+    model, rewritten = _folded(model, call, size)
     if norms != "same":
-        model, rewritten = _recentred(model, norms, size)
+        model, centred = _recentred(model, norms, size)
+        rewritten += centred
     want, reach = watched(model, lambda: _answer(model, tuple(_as(x, model) for x in call)))
     if rewritten:
         want = _answer(given, tuple(_as(x, given) for x in call))
@@ -110,6 +113,18 @@ def optimize(
             if error <= tolerance:
                 return Optimized(copied, [*rewritten, *first, *ledger], error, tolerance)
     return Optimized(copied, [*rewritten, *ledger], error, tolerance)
+
+
+def _folded(model: Model, call: tuple[Any, ...], rows: int) -> tuple[Model, list[Edit]]:
+    """The model without the norms that its linear maps can take over, and what that brings."""
+    out, paths = fused(model, lambda m: _answer(m, tuple(_as(x, m) for x in call)))
+    if not paths:
+        return model, []
+    kind = next(model.parameters())
+    norm = copy.deepcopy(model.get_submodule(paths[0])).eval()
+    x = torch.randn(1, rows, model.spec.width, dtype=kind.dtype, device=kind.device)
+    before = _race([partial(norm, at=Layout.dense(1, rows, device=kind.device))], [x])[0]
+    return out, [Edit(_pattern(paths), "folded", len(paths), before, 0.0, rows, _bytes(model) - _bytes(out))]
 
 
 def _recentred(model: Model, form: Form, rows: int) -> tuple[Model, list[Edit]]:
