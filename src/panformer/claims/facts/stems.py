@@ -14,31 +14,28 @@ Pair = tuple[Tensor, Tensor]
 
 
 def leak(seed: int, embed: dict[str, Any]) -> Pair:
-    """The gradient of every token with respect to the pixels of other patches, and zeros.
+    """The gradient of every token of an image with respect to all pixels, and with other patches' share put to zero.
 
     The image has 4 x 4 patches, and token (r, c) stands for patch (r, c).
     """
     part = _made(seed, "embeds", embed, 8)
-    side = getattr(part, "stride", None) or part.size
-    rng = torch.Generator().manual_seed(seed)
-    raw = torch.randn(1, part.channels, 4 * side, 4 * side, generator=rng, dtype=torch.float64, requires_grad=True)
+    side = getattr(part, "stride", part.size)
+    raw = _image(seed, part, side).requires_grad_()
     tokens = part(raw)[0][0]
-    found = []
-    for i, token in enumerate(tokens):
-        (slope,) = torch.autograd.grad(token.sin().sum(), raw, retain_graph=True)
+    slopes = torch.stack([torch.autograd.grad(t.sin().sum(), raw, retain_graph=True)[0] for t in tokens])
+    own = torch.zeros_like(slopes)
+    for i in range(16):
         row, column = (side * n for n in divmod(i, 4))
-        slope[..., row : row + side, column : column + side] = 0
-        found.append(slope.abs().sum())
-    leaks = torch.stack(found)
-    return leaks, torch.zeros_like(leaks)
+        patch = (i, ..., slice(row, row + side), slice(column, column + side))
+        own[patch] = slopes[patch]
+    return slopes, own
 
 
 def hidden_before(seed: int, embed: dict[str, Any]) -> Pair:
     """Tokens of an image whose second patch is black, and its tokens with the second one put in from a black image."""
     part = _made(seed, "embeds", embed, 8)
-    side = getattr(part, "stride", None) or part.size
-    rng = torch.Generator().manual_seed(seed)
-    raw = torch.randn(1, part.channels, 4 * side, 4 * side, generator=rng, dtype=torch.float64)
+    side = getattr(part, "stride", part.size)
+    raw = _image(seed, part, side)
     dark = raw.clone()
     dark[..., :side, side : 2 * side] = 0
     with torch.no_grad():
@@ -69,6 +66,11 @@ def wider(seed: int, parallel: bool = True) -> tuple[list[Tensor], list[Tensor]]
             theirs.append(x + one(x, at))
             ours.append(x + branches(x, at) if parallel else (y := x + first(x, at)) + second(y, at))
         return ours, theirs
+
+
+def _image(seed: int, part: Any, side: int) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(1, part.channels, 4 * side, 4 * side, generator=rng, dtype=torch.float64)
 
 
 def _join(one: Any, first: Any, second: Any) -> None:
