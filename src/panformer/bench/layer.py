@@ -79,12 +79,14 @@ class Choice:
 
     @property
     def lattice(self) -> bool:
-        return self.family == "positions" and find("positions", self.tree["use"]).lattice
+        part: Any = find(self.family, self.tree["use"])
+        return self.family == "positions" and bool(part.lattice)
 
     @property
     def demands(self) -> str | None:
         """Why its mechanism may take more than `MOST`."""
-        kind = find("positions", self.tree["use"]).kind if self.family == "positions" else ""
+        part: Any = find(self.family, self.tree["use"])
+        kind = part.kind if self.family == "positions" else ""
         return DEMANDS.get(kind) or DEMANDS.get(self.name)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,10 +64,8 @@ class Networks(Channel):
 
     def _experts(self) -> Expert:
         """Each expert by its number. One slice of a tensor has a gradient as large as that tensor; all at once share it."""
-        up, down, gate, up_bias, down_bias = (
-            [None] * len(self.up) if w is None else w.unbind(0)
-            for w in (self.up, self.down, self.gate, self.up_bias, self.down_bias)
-        )
+        weights: list[Any] = [self.up, self.down, self.gate, self.up_bias, self.down_bias]
+        up, down, gate, up_bias, down_bias = ([None] * len(self.up) if w is None else w.unbind(0) for w in weights)
 
         def expert(i: int, x: Tensor) -> Tensor:
             hidden = F.linear(x, up[i], up_bias[i])

@@ -120,8 +120,9 @@ def channel(use, library, width):
     if use == "moe":
         from transformers.models.mixtral.modeling_mixtral import MixtralConfig, MixtralSparseMoeBlock
 
-        sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_local_experts": 8}
-        block = MixtralSparseMoeBlock(MixtralConfig(num_experts_per_tok=2, **sizes))
+        config = MixtralConfig(hidden_size=width, intermediate_size=4 * width)
+        config.num_local_experts, config.num_experts_per_tok = 8, 2
+        block = MixtralSparseMoeBlock(config)
         for weight in block.parameters():  # left as memory was: routed by it, every token may find the same expert
             torch.nn.init.normal_(weight, std=0.02)
         return block
