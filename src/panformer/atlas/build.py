@@ -203,7 +203,7 @@ def _raced(use: str, sources: Sources) -> Iterator[dict[str, Any]]:
             rows = [r for r in told["rows"] if r["task"] == job]
             if not rows:
                 continue
-            growth = next((f for f in told["growth"] if f["task"] == job), {})
+            growth: dict[str, Any] = next((f for f in told["growth"] if f["task"] == job), {})
             lines: dict[str, list[tuple[float, float]]] = {}
             for row in rows:
                 way = row["form"].partition(", ")[2] if suite == "long" else ""

@@ -132,11 +132,11 @@ def ways(row: Row) -> Ways:
         uses = [name.partition("/")[2] for name in row.entry.adds if name.startswith("mixers/")]
         trees = [{"use": use, **find("mixers", use).examples[0]} for use in uses]
     found = [_way(json.dumps(tree, sort_keys=True), model.get("causal")) for tree in trees]
-    found = [one for one in found if one]
-    if not found:
+    there = [one for one in found if one]
+    if not there:
         return Ways()
-    causal, streams = ({one[i] for one in found} for i in (0, 1))
-    return Ways(_all(causal), _all(streams), max((one.growth for one in found), key=GROWTHS.index))
+    causal, streams = ({one[i] for one in there} for i in (0, 1))
+    return Ways(_all(causal), _all(streams), max((one.growth for one in there), key=GROWTHS.index))
 
 
 def length(row: Row) -> int:

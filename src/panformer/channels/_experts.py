@@ -65,7 +65,8 @@ class Networks(Channel):
     def _experts(self) -> Expert:
         """Each expert by its number. One slice of a tensor has a gradient as large as that tensor; all at once share it."""
         weights: list[Any] = [self.up, self.down, self.gate, self.up_bias, self.down_bias]
-        up, down, gate, up_bias, down_bias = ([None] * len(self.up) if w is None else w.unbind(0) for w in weights)
+        pieces: list[Any] = [[None] * len(self.up) if w is None else w.unbind(0) for w in weights]
+        up, down, gate, up_bias, down_bias = pieces
 
         def expert(i: int, x: Tensor) -> Tensor:
             hidden = F.linear(x, up[i], up_bias[i])

@@ -29,7 +29,13 @@ class NestedPatches(Finished):
     paper = "Touvron et al. 2022, Three things everyone should know about vision Transformers"
     examples = (
         {"merge": [2, 1], "channels": 3, "each": "layer"},
-        {"merge": [1, 2], "channels": 3, "hidden": 5, "each": "rms", "position": {"use": "learned_grid", "grid": [4, 3]}},
+        {
+            "merge": [1, 2],
+            "channels": 3,
+            "hidden": 5,
+            "each": "rms",
+            "position": {"use": "learned_grid", "grid": [4, 3]},
+        },
     )
 
     class Config(Ordered):
