@@ -9,12 +9,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Branch, Channel, Mixer, Norm, Residual
+from ..core.families import Mixer, Norm
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
 from ..core.shared import Shared
 from ..ops.cells import Cells, cells
+from ._inner import Inner
 
 
 class Stream(NamedTuple):
@@ -62,7 +63,9 @@ class RecurrentMemory(Mixer):
             raise InputError(f"recurrent_memory: norm {c.norm.part.use()!r} looks at all tokens at once")
         self.size, self.back = c.size, c.back
         self.first = nn.Parameter(0.1 * torch.randn(c.memory, width))
-        self.layers = nn.ModuleList(Inner(c, width) for _ in range(c.layers))
+        self.layers = nn.ModuleList(
+            Inner(self.use(), width, c.mixer, c.channel, c.norm, c.residual) for _ in range(c.layers)
+        )
         self.final: Norm | None = c.norm.build(width) if c.residual.part.final else None
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
@@ -125,25 +128,3 @@ class RecurrentMemory(Mixer):
             return memory
         ends = number % (self.back + 1) == 0
         return torch.where(ends[:, None, None], memory.detach(), memory)
-
-
-class Inner(nn.Module):
-    """One of the layers inside."""
-
-    def __init__(self, c: RecurrentMemory.Config, width: int) -> None:
-        super().__init__()
-        self.mixer: Mixer = c.mixer.build(width)
-        if not self.mixer.causal or self.mixer.lattice or self.mixer.needs:
-            raise InputError(
-                f"recurrent_memory: mixer {c.mixer.part.use()!r} does not read from one end; give a causal one"
-            )
-        self.channel: Channel | None = c.channel.build(width) if c.channel else None
-        if self.channel is not None and self.channel.couples:
-            raise InputError(f"recurrent_memory: tokens of channel {self.channel.use()!r} depend on each other")
-        self.residual: Residual = c.residual.part(c.residual, width, c.norm, 1 if self.channel is None else 2)
-
-    def forward(self, x: Tensor, at: Layout, shared: Shared) -> Tensor:
-        def bind(part: nn.Module) -> Branch:
-            return lambda h: part(h, at, shared)
-
-        return self.residual(x, at, [bind(part) for part in (self.mixer, self.channel) if part is not None])
