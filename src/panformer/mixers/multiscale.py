@@ -131,6 +131,8 @@ class Multiscale(Mixer):
         self, x: Tensor, full: Tensor, held: Cells, state: Stream, shared: Shared, whole: bool
     ) -> tuple[Tensor, list[State]]:
         """(what each full patch (N, R, S, D) and those before it tell the next (N, R, E), the states of the layers)."""
+        if not held.filled and not bool(full.any()):
+            return x.new_zeros(*full.shape, len(self.first)), state.outer
         place = held.chunk[:, None] + torch.arange(x.shape[1], device=x.device)
         at = Layout(torch.where(full, 0, -1), torch.where(full, place, 0)[..., None], full=held.filled)
         h, after = at.clean(self.down(x.flatten(2))), []
