@@ -47,7 +47,7 @@ class Multiscale(Mixer):
     paper = "Egli et al. 2025, Multiscale byte language models"
     causal = True
     examples = (
-        {"size": 4, "outer_layers": 1, "inner_layers": 1, "width": 12, "outer": {**ATTENTION, "heads": 2}},
+        {"size": 4, "outer_layers": 1, "inner_layers": 1, "width": 12, "outer": {"use": "mamba", "state": 3}},
         {
             "size": 3,
             "outer_layers": 1,
