@@ -148,6 +148,8 @@ class Multiscale(Mixer):
         """The inner layers on patches (M, S, D), each a sequence of its own; 0 where no token is real (M, S)."""
 
         def run(x: Tensor, real: Tensor) -> Tensor:
+            if not filled and not bool(real.any()):
+                return torch.zeros_like(x)
             seg = torch.where(real, 0, -1)
             at = Layout(seg, torch.arange(self.size, device=x.device).expand_as(seg)[..., None], full=filled)
             for layer in self.inner:
