@@ -51,11 +51,22 @@ class Linformer(Mixer):
         self.to_values = None if c.share == "kv" else nn.Parameter(torch.randn(shape) * c.length**-0.5)
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
-        x = at.clean(x)
-        q, k, v = (split_heads(at.to_rows(m(x)), self.heads) for m in (self.q, self.k, self.v))  # (N, H, L, e)
-        if q.shape[2] > self.length:
-            raise InputError(f"linformer: a sequence of {q.shape[2]} tokens is longer than length {self.length}")
+        rows = at.to_rows(at.clean(x))  # (N, L, D)
+        if rows.shape[1] > self.length:
+            raise InputError(f"linformer: a sequence of {rows.shape[1]} tokens is longer than length {self.length}")
         to_values = self.to_keys if self.to_values is None else self.to_values
-        k, v = self.to_keys[..., : q.shape[2]] @ k, to_values[..., : q.shape[2]] @ v  # (N, H, rank, e)
+        q = split_heads(self.q(rows), self.heads)  # (N, H, L, e)
+        k, v = self._few(self.k, self.to_keys, rows, at), self._few(self.v, to_values, rows, at)  # (N, H, rank, e)
         y = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
         return self.o(at.from_rows(merge_heads(y)))
+
+    def _few(self, of: nn.Linear, along: Tensor, rows: Tensor, at: Layout) -> Tensor:
+        """along (of rows), padding left out. One matrix for all heads comes first: (along rows) W has `rank` rows, not L."""
+        along = along[..., : rows.shape[1]]
+        ones = at.to_rows(rows.new_ones(at.batch, at.length, 1))
+        if len(along) > 1:
+            return along @ split_heads(of(rows) * ones, self.heads)
+        few = of(along[0] @ rows)
+        if of.bias is not None:  # each token has it, not each of the few
+            few = few + (along[0] @ ones - 1) * of.bias
+        return split_heads(few, self.heads)
