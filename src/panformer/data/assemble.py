@@ -78,7 +78,8 @@ def _sample(raw: Raw, opt: Options) -> None:
 
 def _split(raw: Raw, keys: Sequence[str], kind: str, opt: Options) -> list[list[int]]:
     try:
-        split = grouped(keys, raw.labels if kind == "classification" else None, opt.seed)
+        labels = raw.labels if kind == "classification" else None
+        split = _published(raw.held, keys, labels, opt) if raw.held else grouped(keys, labels, opt.seed)
     except InputError as fault:
         raise InputError(f"{raw.name}: {fault}") from None
     seen = [raw.labels[i] for i in split[0]]
@@ -90,6 +91,18 @@ def _split(raw: Raw, keys: Sequence[str], kind: str, opt: Options) -> list[list[
     if len(set(seen)) < 2:
         raise InputError(f"{raw.name}: {raw.target} is {seen[0]!r} in every training row; there is nothing to learn")
     return split
+
+
+def _published(held: list[bool], keys: Sequence[str], labels: list[Any] | None, opt: Options) -> list[list[int]]:
+    """The test that the source keeps aside, less what training has too; the others are dealt to train and valid."""
+    rest = [i for i, aside in enumerate(held) if not aside]
+    strata = None if labels is None else [labels[i] for i in rest]
+    train, valid, more = ([rest[i] for i in part] for part in grouped([keys[i] for i in rest], strata, opt.seed))
+    known = {keys[i] for i in rest}
+    test = [i for i, aside in enumerate(held) if aside and keys[i] not in known]
+    if not test:
+        raise InputError("the rows left hold none of the published test; raise max_rows")
+    return [sorted([*train, *more]), valid, test]
 
 
 def _name(label: str | float | None) -> str:
@@ -140,6 +153,8 @@ def _record(raw: Raw, read: int, split: list[list[int]], opt: Options, task: Tas
     facts["rows"] = {"read": read, "used": len(raw.records), "refused": len(raw.notes.refused)}
     stratified = "each class by itself" if task.kind == "classification" else "at random"
     rule = f"{100 - 200 * SHARE:.0f}/{100 * SHARE:.0f}/{100 * SHARE:.0f} {stratified}, copies of a row together"
+    if raw.held:
+        rule = f"the test of the source; {100 * SHARE:.0f} of 100 others to tune on, copies of a row together"
     facts["split"] = {"rule": rule, "seed": opt.seed, **{n: len(rows) for n, rows in zip(NAMES, split, strict=True)}}
     if isinstance(output, Classes):
         counts = Counter(raw.labels)

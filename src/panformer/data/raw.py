@@ -74,12 +74,14 @@ class Raw:
     target: str  # how a message names the label: "column 'species'", "folder name", "y"
     columns: dict[str, str] = field(default_factory=dict)  # rows and mixed text: column -> kind
     notes: Notes = field(default_factory=Notes)
+    held: list[bool] = field(default_factory=list)  # which records the source keeps for the test; none: it says nothing
 
     def keep(self, index: Sequence[int]) -> None:
         """Leave out every record that is not in `index`."""
         self.records = [self.records[i] for i in index]
         self.labels = [self.labels[i] for i in index]
         self.source = [self.source[i] for i in index]
+        self.held = [self.held[i] for i in index] if self.held else []
 
 
 def content(record: Any) -> str:
