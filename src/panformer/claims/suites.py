@@ -90,7 +90,7 @@ SUITES: dict[str, Suite] = {
                   "a dictionary learned into the weights; the length is that of the dictionary", "Poli et al. 2024, MAD", (8192,)),
         )),
         Suite("lra", "the forms of the Long Range Arena, at lengths a CPU can train and at the published ones", (
-            Entry("listops", {"use": "listops", "low": 8}, "high", (24, 48, 96), 1 / 10,
+            Entry("listops", {"use": "listops", "low": 8, "depth": 5}, "high", (24, 48, 96), 1 / 10,
                   "the value of a nested expression (published: depth=10;arms=10;low=500)",
                   "Nangia and Bowman 2018; Tay et al. 2020", (2000,), {"steps": 600, "batch": 32, "rate": 2e-3}),
             Entry("bytes", {"use": "sections"}, "length", (64, 128, 256), 1 / 6,
