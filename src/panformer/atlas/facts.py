@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, get_args
 
 import torch
 
+from ..core.errors import PanformerError
 from ..core.families import Mixer
 from ..core.part import FAMILIES, Part, config, find, known
 from ..papers.catalogue import Row
@@ -191,7 +192,11 @@ def _built(use: str, node: str) -> Any:
             try:
                 with torch.random.fork_rng(devices=[]), torch.device(device):
                     return config("mixers", tree).build(width)
-            except Exception:  # a width that does not fit, or a constructor that reads its numbers
+            except (
+                PanformerError,
+                RuntimeError,
+                ValueError,
+            ):  # a width that does not fit, or a constructor that reads its numbers
                 continue
     return None
 

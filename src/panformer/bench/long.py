@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from ..core.errors import InputError
 from ..core.families import Mixer
 from ..core.layout import Layout
-from ..core.memory import give_back, peak, peak_from_here
+from ..core.memory import give_back, installed, peak, peak_from_here
 from ..core.part import config
 from ..measure.cost import of_step
 from .contest import OURS, OUTSIDE, PAUSE, Plan
@@ -145,7 +144,7 @@ def _race(
 ) -> dict[str, Time]:
     """Ours and its peers in turn, without those that would take too long; what each took is remembered in `last`."""
 
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    whole = installed()
 
     def soon(who: str) -> bool:
         key = f"{who}, {name}"

@@ -6,7 +6,6 @@ backward pass on two real rows. Nothing here knows a mixer by name.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 
 from ..core.errors import InputError, unknown
 from ..core.families import Mixer
+from ..core.memory import installed
 from ..core.part import find, known
 from ..data.base import Dataset
 from ..data.batch import Batch, Batches
@@ -171,12 +171,8 @@ def _cuttable(model: Model) -> bool:
 
 def _check_training(model: Model, row: Batch, batch: int) -> None:
     """Refuse a mixer whose training step would not fit the memory, before it is tried."""
-    need, have = costs(model, row)["training_mb"] * batch, MEMORY * _machine_mb()
+    need, have = costs(model, row)["training_mb"] * batch, MEMORY * installed() / 1e6
     if need > have:
         raise InputError(
             f"a training step of {batch} rows holds about {need:,.0f} MB, a quarter of the memory is {have:,.0f} MB"
         )
-
-
-def _machine_mb() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6

@@ -17,7 +17,6 @@ from ..core.tree import read_tree
 from ..measure.cost import parameters
 from ..model.build import build
 from ..papers.schema import Change, Train
-from .trial import Trial
 
 BUDGETS = ("parameters", "flops", "time")
 RATES = (1e-3, 3e-3, 1e-2)
@@ -56,6 +55,11 @@ class Plan:
     @property
     def cells(self) -> list[Cell]:
         return [Cell(length, size) for size in self.sizes for length in self.lengths]
+
+    @property
+    def tries(self) -> int:
+        """Runs by which an arm finds its rate in a cell; one rate needs none."""
+        return len(self.rates) if len(self.rates) > 1 else 0
 
     def task(self, cell: Cell) -> Tree:
         return self.entry.at(cell.length)
@@ -130,10 +134,6 @@ def width_of(plan: Plan, arm: str, cell: Cell) -> int:
             f"(width {best}: {count(best):,}); take larger --sizes or another --budget"
         )
     return best
-
-
-def trial(plan: Plan, arm: str, cell: Cell, spec: Tree, train: Train, seed: int, tuning: bool = False) -> Trial:
-    return Trial(arm, cell.length, cell.size, spec, plan.task(cell), train, seed, tuning)
 
 
 def numbers(asked: str, kind: type[N], option: str) -> tuple[N, ...]:

@@ -47,7 +47,7 @@ def terminal(record: Record) -> None:
             table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
         mine = [r for r in record["summary"] if (r["length"], r["size"]) == (length, size)]
         for row in sorted(mine, key=lambda r: r["rank"] or 99):
-            table.add_row(*_line(record, row))
+            table.add_row(*_line(row))
         console.print(table)
         told = [p for p in record["pairs"] if (p["length"], p["size"]) == (length, size)]
         for pair in told:
@@ -75,15 +75,13 @@ def _cells(record: Record) -> list[tuple[int, int]]:
     return list(dict.fromkeys((r["length"], r["size"]) for r in record["summary"]))
 
 
-def _line(record: Record, row: Mapping[str, Any]) -> list[str]:
+def _line(row: Mapping[str, Any]) -> list[str]:
     from rich.markup import escape
 
     mean = f"diverged {row['diverged']}/{row['seeds']}" if row["mean"] is None else f"{row['mean']:.4g}"
-    trials = [t for t in record["trials"] if not t["tuning"] and t["arm"] == row["arm"]]
-    flops = next(t["flops"] for t in trials if (t["length"], t["size"]) == (row["length"], row["size"]))
     return [
         escape(row["arm"]), mean, f"{_number(row['low'])} to {_number(row['high'])}", f"{row['parameters']:,}",
-        f"{flops / 1e9:.3g}", str(row["steps"]), f"{row['seconds']:.1f}", f"{row['latency_ms']:.2f}",
+        f"{row['flops'] / 1e9:.3g}", str(row["steps"]), f"{row['seconds']:.1f}", f"{row['latency_ms']:.2f}",
         f"{row['peak_bytes'] / 1e6:.2f}",
     ]  # fmt: skip
 

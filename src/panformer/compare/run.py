@@ -44,8 +44,7 @@ class Comparison:
             for arm in asked.arms
         }
         self.trains = self._budgets()
-        self._tuned: tuple[list[Trial], dict[str, dict[str, Any]]] = ([], {})
-        self.total = len(self.specs) * (asked.seeds + (len(asked.rates) if len(asked.rates) > 1 else 0))
+        self.total = len(self.specs) * (asked.seeds + asked.tries)
         self.done = 0
 
     # ---- budget
@@ -60,8 +59,7 @@ class Comparison:
             spent = pace if p.by == "time" else {at: float(self._flops(*at)) for at in self.specs}
             steps = {at: steps[at] * spent[first, at[1]] / spent[at] for at in self.specs}
         if p.minutes:
-            runs = p.seeds + (len(p.rates) if len(p.rates) > 1 else 0)
-            whole = runs * sum(steps[at] * pace[at] for at in self.specs) / self.workers
+            whole = (p.seeds + p.tries) * sum(steps[at] * pace[at] for at in self.specs) / self.workers
             steps = {at: n * min(1.0, 60 * p.minutes / whole) for at, n in steps.items()}
         return {at: p.train.model_copy(update={"steps": max(1, round(n))}) for at, n in steps.items()}
 
@@ -80,14 +78,14 @@ class Comparison:
     def run(self) -> dict[str, Any]:
         """The record. Raises Interrupted after Ctrl-C, with all finished trials kept."""
         with Stopper() as stopper:
-            rates = self._tune(stopper)
+            rates, tried, results = self._tune(stopper)
             trials = [
                 self._trial(at, self.trains[at].model_copy(update={"rate": rates[at]}), seed)
                 for at in self.specs
                 for seed in range(self.plan.seeds)
             ]
-            found = self._all(trials, stopper)
-        return self._record(trials, found)
+            results |= self._all(trials, stopper)
+        return self._record([*tried, *trials], results)
 
     def null(self, count: int) -> dict[str, Any]:
         """The first arm against itself in every cell: how often the pair verdict calls a win that is none."""
@@ -114,13 +112,15 @@ class Comparison:
         return {"name": self.plan.entry.name, "suite": self.plan.suite, "cells": cells}
 
     def _trial(self, at: tuple[str, Cell], train: Train, seed: int, tuning: bool = False) -> Trial:
-        return plan.trial(self.plan, *at, self.specs[at], train, seed, tuning)
+        arm, cell = at
+        return Trial(arm, cell.length, cell.size, self.specs[at], self.plan.task(cell), train, seed, tuning)
 
-    def _tune(self, stopper: Stopper) -> dict[tuple[str, Cell], float]:
-        """The best rate of each arm in each cell, on a seed of its own; every arm has the same tries."""
+    def _tune(self, stopper: Stopper) -> tuple[dict[tuple[str, Cell], float], list[Trial], dict[str, dict[str, Any]]]:
+        """(the best rate of each arm in each cell, the trials that found it, their results), on a seed of its own; every
+        arm has the same tries."""
         rates = self.plan.rates
-        if len(rates) == 1:
-            return dict.fromkeys(self.specs, rates[0])
+        if not self.plan.tries:
+            return dict.fromkeys(self.specs, rates[0]), [], {}
         trials = {
             (at, rate): self._trial(at, self.trains[at].model_copy(update={"rate": rate}), plan.TUNED_ON, tuning=True)
             for at in self.specs
@@ -133,8 +133,7 @@ class Comparison:
             got = {r: found[trials[at, r].key]["measure"] for r in rates}
             fine = {r: m * (-1 if lower else 1) for r, m in got.items() if m is not None}
             out[at] = max(fine, key=lambda r: fine[r]) if fine else min(rates)
-        self._tuned = (list(trials.values()), found)
-        return out
+        return out, list(trials.values()), found
 
     def _all(self, trials: Sequence[Trial], stopper: Stopper) -> dict[str, dict[str, Any]]:
         """Results by key: those of the store, and the rest from the engine as they come."""
@@ -166,12 +165,11 @@ class Comparison:
         p = self.plan
         task = registry.task(p.task(p.cells[0]))
         costs = {cell: self._costs(cell) for cell in p.cells}
-        results = {**self._tuned[1], **found}
         rows: list[dict[str, Any]] = []
         summary: list[dict[str, Any]] = []
         pairs: list[dict[str, Any]] = []
-        for one in [*self._tuned[0], *trials]:
-            body, cost = results[one.key], costs[Cell(one.length, one.size)][one.arm]
+        for one in trials:
+            body, cost = found[one.key], costs[Cell(one.length, one.size)][one.arm]
             rows.append({
                 "arm": one.arm, "length": one.length, "size": one.size, "seed": one.seed, "rate": one.train.rate,
                 "tuning": one.tuning, "measure": body["measure"], "seconds": body["seconds"], "steps": one.train.steps,

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..core.memory import installed
+
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "lightgbm", "optuna", "safetensors")
 
 
@@ -45,6 +47,6 @@ def _cpu() -> str:
 
 def _memory() -> float | None:
     try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+        return round(installed() / 2**30, 1)
     except (ValueError, OSError, AttributeError):
         return None

@@ -55,22 +55,11 @@ class Store:
 
     def put(self, key: str, stage: str, body: Any, seconds: float = 0.0) -> Any:
         """Keep a unit; a second one of the same key is an error. Returns the body as it will be read back."""
-        text = json.dumps(body, allow_nan=False)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        try:
-            self._db.execute("insert into units values (?, ?, ?, ?, ?)", (key, stage, text, seconds, now))
-        except sqlite3.Error as fault:
-            raise PanformerError(f"{self.path}: could not store {key} ({fault})") from None
-        return json.loads(text)
+        return json.loads(self._insert("insert", key, stage, body, seconds))
 
     def keep(self, key: str, stage: str, body: Any, seconds: float = 0.0) -> Any:
         """As `put`, for units that two processes may make alike: the first one stays, and is what is returned."""
-        text = json.dumps(body, allow_nan=False)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        try:
-            self._db.execute("insert or ignore into units values (?, ?, ?, ?, ?)", (key, stage, text, seconds, now))
-        except sqlite3.Error as fault:
-            raise PanformerError(f"{self.path}: could not store {key} ({fault})") from None
+        self._insert("insert or ignore", key, stage, body, seconds)
         return self.get(key)
 
     def once(self, key: str, stage: str, make: Callable[[], Any]) -> Any:
@@ -91,3 +80,13 @@ class Store:
         """Time spent per stage, over all sittings."""
         rows = self._db.execute("select stage, sum(seconds) from units group by stage order by min(rowid)")
         return dict(rows.fetchall())
+
+    def _insert(self, how: str, key: str, stage: str, body: Any, seconds: float) -> str:
+        """The body as text, once it is stored."""
+        text = json.dumps(body, allow_nan=False)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        try:
+            self._db.execute(f"{how} into units values (?, ?, ?, ?, ?)", (key, stage, text, seconds, now))
+        except sqlite3.Error as fault:
+            raise PanformerError(f"{self.path}: could not store {key} ({fault})") from None
+        return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.memory import installed
 from ..measure.cost import Cost, of_model
 from ..model.model import Model
 
@@ -114,4 +114,4 @@ def _available() -> int:
             found = next(line for line in lines if line.startswith("MemAvailable"))
         return int(found.split()[1]) * 1024
     except (OSError, StopIteration, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return installed()

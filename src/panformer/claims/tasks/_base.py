@@ -97,6 +97,21 @@ class Task:
         return {key: value for key, value in self.dump().items() if key not in self.later}
 
 
+class Sized(Task):
+    """A task whose examples have one size, the option `size`; the test's may be another, the option `test`."""
+
+    size: ClassVar[str]
+
+    def batch(self, rng: torch.Generator, size: int) -> Batch:
+        return self._make(rng, size, getattr(self.config, self.size))
+
+    def test(self, rng: torch.Generator, size: int) -> Batch:
+        return self._make(rng, size, self.config.test or getattr(self.config, self.size))
+
+    def _make(self, rng: torch.Generator, size: int, examples_size: int) -> Batch:
+        raise NotImplementedError
+
+
 @dataclass
 class Feed:
     """A task as the training loop reads it: fresh batches for ever, resumable."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 
-from ._base import Batch, Options, Task, tokens
+from ._base import Options, Sized, tokens
 
 
-class Pairs(Task):
+class Pairs(Sized):
+    size = "pairs"
+
     class Config(Options):
         vocab: int = Field(ge=4)
         pairs: int = Field(gt=0, description="keys with their values, in training")
@@ -16,12 +17,3 @@ class Pairs(Task):
 
     def ends(self):
         return tokens(self.config.vocab)
-
-    def batch(self, rng, size):
-        return self._make(rng, size, self.config.pairs)
-
-    def test(self, rng, size):
-        return self._make(rng, size, self.config.test or self.config.pairs)
-
-    def _make(self, rng: torch.Generator, size: int, pairs: int) -> Batch:
-        raise NotImplementedError

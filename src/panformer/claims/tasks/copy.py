@@ -6,39 +6,20 @@ Jelassi et al. 2024, Repeat After Me. Trained on lengths low to high, tested at 
 from __future__ import annotations
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
-from ._base import SKIP, Batch, Options, Task, draw, exact, tokens
+from ._base import SKIP, Batch, draw, tokens
+from ._ranged import Ranged
 
 
-class Copy(Task):
-    class Config(Options):
+class Copy(Ranged):
+    class Config(Ranged.Config):
         vocab: int = Field(26, ge=2)
-        low: int = Field(2, gt=0)
         high: int = Field(20, gt=0)
-        test: int | None = Field(None, gt=0, description="length in the test, `high` by default")
-        score: str = Field("symbol", pattern="^(symbol|string)$", description="share of symbols, or of whole strings")
-
-        @model_validator(mode="after")
-        def _ordered(self):
-            if self.low > self.high:
-                raise ValueError("low is above high")
-            return self
-
-    later = frozenset({"test", "score"})
 
     def ends(self):
         return tokens(self.config.vocab + 2)
-
-    def batch(self, rng, size):
-        return self._make(rng, draw(rng, self.config.low, self.config.high + 1, size))
-
-    def test(self, rng, size):
-        return self._make(rng, torch.full((size,), self.config.test or self.config.high))
-
-    def score(self, out, target):
-        return super().score(out, target) if self.config.score == "symbol" else exact(out, target)
 
     def _make(self, rng: torch.Generator, lengths: Tensor) -> Batch:
         """Row i: START, n_i symbols, END, the symbols again; 2 n_i + 1 tokens are read."""

@@ -10,26 +10,20 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from ._base import SKIP, Batch, Options, Task, exact, tokens
+from ._base import SKIP, Batch, Options, Sized, exact, tokens
 
 
-class FuzzyRecall(Task):
+class FuzzyRecall(Sized):
+    size = "pairs"
+
     class Config(Options):
         vocab: int = Field(16, ge=4)
         pairs: int = Field(6, gt=0)
         most: int = Field(3, gt=0, description="tokens of the longest word")
         test: int | None = Field(None, gt=0)
 
-    later = frozenset({"test"})
-
     def ends(self):
         return tokens(self.config.vocab + 1)
-
-    def batch(self, rng, size):
-        return self._make(rng, size, self.config.pairs)
-
-    def test(self, rng, size):
-        return self._make(rng, size, self.config.test or self.config.pairs)
 
     def score(self, out, target):
         return exact(out, target)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from ._base import SKIP, Batch, Options, Task, draw, tokens
+from ._base import SKIP, Batch, Options, Sized, draw, tokens
 
 
-class Induction(Task):
+class Induction(Sized):
+    size = "length"
+
     class Config(Options):
         vocab: int = Field(16, ge=2)
         length: int = Field(32, ge=4)
@@ -19,12 +21,6 @@ class Induction(Task):
 
     def ends(self):
         return tokens(self.config.vocab + 1)
-
-    def batch(self, rng, size):
-        return self._make(rng, size, self.config.length)
-
-    def test(self, rng, size):
-        return self._make(rng, size, self.config.test or self.config.length)
 
     def _make(self, rng: torch.Generator, size: int, length: int) -> Batch:
         marker = self.config.vocab

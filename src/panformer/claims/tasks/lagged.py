@@ -12,10 +12,12 @@ import math
 import torch
 from pydantic import Field
 
-from ._base import Batch, Options, Task
+from ._base import Batch, Options, Sized
 
 
-class Lagged(Task):
+class Lagged(Sized):
+    size = "variates"
+
     class Config(Options):
         variates: int = Field(8, ge=2)
         test: int | None = Field(None, ge=2, description="variates in the test, as in training by default")
@@ -39,12 +41,6 @@ class Lagged(Task):
 
     def score(self, out, target):
         return float((out - target).square().sum()), float(target.numel())
-
-    def batch(self, rng, size):
-        return self._make(rng, size, self.config.variates)
-
-    def test(self, rng, size):
-        return self._make(rng, size, self.config.test or self.config.variates)
 
     def _make(self, rng: torch.Generator, size: int, variates: int) -> Batch:
         c = self.config

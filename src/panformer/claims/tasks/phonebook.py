@@ -9,10 +9,12 @@ from __future__ import annotations
 import torch
 from pydantic import Field, model_validator
 
-from ._base import SKIP, Batch, Options, Task, distinct, draw, exact, tokens
+from ._base import SKIP, Batch, Options, Sized, distinct, draw, exact, tokens
 
 
-class Phonebook(Task):
+class Phonebook(Sized):
+    size = "entries"
+
     class Config(Options):
         names: int = Field(64, gt=1)
         entries: int = Field(8, gt=0)
@@ -25,16 +27,8 @@ class Phonebook(Task):
                 raise ValueError("more entries than names")
             return self
 
-    later = frozenset({"test"})
-
     def ends(self):
         return tokens(10 + self.config.names, 10)
-
-    def batch(self, rng, size):
-        return self._make(rng, size, self.config.entries)
-
-    def test(self, rng, size):
-        return self._make(rng, size, self.config.test or self.config.entries)
 
     def score(self, out, target):
         return exact(out, target)

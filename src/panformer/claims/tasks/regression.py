@@ -9,10 +9,12 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from ._base import Batch, Options, Task
+from ._base import Batch, Options, Sized
 
 
-class Regression(Task):
+class Regression(Sized):
+    size = "pairs"
+
     class Config(Options):
         dims: int = Field(4, gt=0)
         pairs: int = Field(8, gt=0)
@@ -21,7 +23,6 @@ class Regression(Task):
 
     lower_is_better = True
     resolution = 0.0
-    later = frozenset({"test"})
 
     def ends(self):
         embed = {"use": "frames", "channels": self.config.dims + 1}
@@ -29,12 +30,6 @@ class Regression(Task):
 
     def objective(self):
         return "regress"
-
-    def batch(self, rng, size):
-        return self._make(rng, size, self.config.pairs)
-
-    def test(self, rng, size):
-        return self._make(rng, size, self.config.test or self.config.pairs)
 
     def score(self, out, target):
         return float((out - target).square().sum()), float(len(target))

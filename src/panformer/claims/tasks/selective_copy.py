@@ -9,10 +9,12 @@ from __future__ import annotations
 import torch
 from pydantic import Field, model_validator
 
-from ._base import SKIP, Batch, Options, Task, distinct, draw, tokens
+from ._base import SKIP, Batch, Options, Sized, distinct, draw, tokens
 
 
-class SelectiveCopy(Task):
+class SelectiveCopy(Sized):
+    size = "length"
+
     class Config(Options):
         vocab: int = Field(8, ge=2)
         symbols: int = Field(4, gt=0)
@@ -28,12 +30,6 @@ class SelectiveCopy(Task):
 
     def ends(self):
         return tokens(self.config.vocab + 2)
-
-    def batch(self, rng, size):
-        return self._make(rng, size, self.config.length)
-
-    def test(self, rng, size):
-        return self._make(rng, size, self.config.test or self.config.length)
 
     def _make(self, rng: torch.Generator, size: int, length: int) -> Batch:
         blank, cue, count = self.config.vocab, self.config.vocab + 1, self.config.symbols

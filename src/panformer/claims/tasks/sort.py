@@ -6,39 +6,20 @@ Trained on lengths low to high, tested at exactly `test`.
 from __future__ import annotations
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
-from ._base import SKIP, Batch, Options, Task, draw, exact, tokens
+from ._base import SKIP, Batch, draw, tokens
+from ._ranged import Ranged
 
 
-class Sort(Task):
-    class Config(Options):
+class Sort(Ranged):
+    class Config(Ranged.Config):
         vocab: int = Field(32, ge=2, description="numbers there are; one may come again")
-        low: int = Field(2, gt=0)
         high: int = Field(8, gt=0)
-        test: int | None = Field(None, gt=0, description="numbers in the test, `high` by default")
-        score: str = Field("symbol", pattern="^(symbol|string)$", description="share of numbers, or of whole rows")
-
-        @model_validator(mode="after")
-        def _ordered(self):
-            if self.low > self.high:
-                raise ValueError("low is above high")
-            return self
-
-    later = frozenset({"test", "score"})
 
     def ends(self):
         return tokens(self.config.vocab + 1, self.config.vocab)
-
-    def batch(self, rng, size):
-        return self._make(rng, draw(rng, self.config.low, self.config.high + 1, size))
-
-    def test(self, rng, size):
-        return self._make(rng, torch.full((size,), self.config.test or self.config.high))
-
-    def score(self, out, target):
-        return super().score(out, target) if self.config.score == "symbol" else exact(out, target)
 
     def _make(self, rng: torch.Generator, lengths: Tensor) -> Batch:
         """Row i: n_i numbers and n_i cues."""

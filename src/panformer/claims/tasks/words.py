@@ -14,10 +14,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ._base import Batch, Options, Task, draw, tokens
+from ._base import Batch, Options, Sized, draw, tokens
 
 
-class Words(Task):
+class Words(Sized):
+    size = "length"
+
     class Config(Options):
         group: str = Field("cyclic", pattern="^(cyclic|symmetric)$")
         order: int = Field(2, ge=2, le=60)
@@ -30,16 +32,8 @@ class Words(Task):
                 raise ValueError("permutations of at most 5 things, which are 120 elements")
             return self
 
-    later = frozenset({"test"})
-
     def ends(self):
         return tokens(len(table(self.config.group, self.config.order)))
-
-    def batch(self, rng, size):
-        return self._make(rng, size, self.config.length)
-
-    def test(self, rng, size):
-        return self._make(rng, size, self.config.test or self.config.length)
 
     def _make(self, rng: torch.Generator, size: int, length: int) -> Batch:
         product = table(self.config.group, self.config.order)
