@@ -12,7 +12,8 @@ html_theme = "furo"
 html_title = "panformer"
 html_show_sphinx = False
 html_copy_source = False
-html_extra_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["docs.css"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 # Links out of the folder lead to files of the repository, which the site does not hold.

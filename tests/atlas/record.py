@@ -41,7 +41,7 @@ def record() -> dict[str, Any]:
     specs = {name: {"width": 64, "schedule": [{"repeat": 2, "mixer": name}]} for name in names}
     return {
         "format": 1, "task": {"use": "mqar", "pairs": 8}, "name": "mqar at two lengths", "suite": "recall", "size_is": "pairs", "lengths": list(LENGTHS),
-        "sizes": ["small"], "budget": {"by": "parameters", "value": 52_000},
+        "sizes": ["small"], "budget": {"by": "parameters", "value": {"steps": 400, "batch": 32, "rate": 3e-3}},
         "arms": [{"name": n, "spec_hash": f"{i:012x}", "spec": specs[n]} for i, n in enumerate(names)],
         "trials": trials, "summary": summary, "pairs": pairs, "measure": "accuracy", "lower_is_better": False, "chance": 0.125,
         "machine": {"cpu": "a test", "threads": 1}, "versions": {"torch": "2"}, "date": "2026-01-01",
