@@ -13,6 +13,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from panformer.atlas.speed import way
+
 OURS, THEIRS = "#2f80d0", "#c9a27a"
 OWN = ("panformer", "triton")  # contestants of that colour; other kernels of ours stand for what they are compared with
 STYLE: dict[Any, Any] = {
@@ -115,7 +117,10 @@ def _lines(rows: Sequence[Mapping[str, Any]], axes_are: Sequence[str]) -> Any:
         ax.legend(frameon=False, fontsize=7)
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
-    figure.supxlabel(axes_are[0], fontsize=9)
+    ways = list(dict.fromkeys(map(way, rows)))
+    figure.supxlabel(
+        axes_are[0] + (f" (pale: {', '.join(ways[:-1])}; full: {ways[-1]})" if len(ways) > 1 else ""), fontsize=9
+    )
     figure.supylabel(axes_are[1], fontsize=9)
     return figure
 
@@ -125,5 +130,12 @@ def _peers(rows: Sequence[Mapping[str, Any]], job: str) -> list[str]:
 
 
 def _line(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str, colour: str, style: str) -> None:
-    if rows:
-        ax.loglog([r["length"] for r in rows], [r["seconds"]["median"] for r in rows], style, color=colour, marker="o", ms=3, label=name)  # fmt: skip
+    """One line for each way of running, the last of them in full colour."""
+    ways = list(dict.fromkeys(map(way, rows)))
+    for one in ways:
+        mine = [r for r in rows if way(r) == one]
+        last = one == ways[-1]
+        ax.loglog(
+            [r["length"] for r in mine], [r["seconds"]["median"] for r in mine], style, color=colour, marker="o", ms=3,
+            alpha=1.0 if last else 0.35, label=name if last else None,
+        )  # fmt: skip

@@ -206,7 +206,7 @@ def _raced(use: str, sources: Sources) -> Iterator[dict[str, Any]]:
             growth: dict[str, Any] = next((f for f in told["growth"] if f["task"] == job), {})
             lines: dict[str, list[tuple[float, float]]] = {}
             for row in rows:
-                way = row["form"].partition(", ")[2] if suite == "long" else ""
+                way = speed.way(row)
                 key = " ".join(filter(None, (row["contestant"], row["precision"], way)))
                 lines.setdefault(key, []).append((row["length"], row["seconds"]["median"]))
             ours = [plots.Line(k.removeprefix("panformer "), v) for k, v in lines.items() if k.startswith("panformer")]

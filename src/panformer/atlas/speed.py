@@ -92,17 +92,21 @@ def by_length(rows: Sequence[Mapping[str, Any]]) -> Table:
     lines: dict[tuple[str, str, str, str], dict[int, str]] = {}
     jobs = list(dict.fromkeys(row["task"] for row in rows))
     for row in rows:
-        way = row["form"].partition(", ")[2]
         held = row.get("state_bytes")
-        way = "" if held is not None or way.startswith("state") else way
         told = f"{1e6 / row['rate']:.3g}" + ("" if held is None else f" ({held / 1024:.4g} KiB)")
-        lines.setdefault((row["task"], row["contestant"], row["precision"], way), {})[row["length"]] = told
+        lines.setdefault((row["task"], row["contestant"], row["precision"], way(row)), {})[row["length"]] = told
     cells = [
-        (task, who, f"{precision}{', ' + way if way else ''}", *(found.get(n, "") for n in lengths))
-        for (task, who, precision, way), found in sorted(lines.items(), key=lambda line: jobs.index(line[0][0]))
+        (task, who, f"{precision}{', ' + run if run else ''}", *(found.get(n, "") for n in lengths))
+        for (task, who, precision, run), found in sorted(lines.items(), key=lambda line: jobs.index(line[0][0]))
     ]
     note = "Microseconds per token, by tokens" + (" (and the state)" if "state_bytes" in rows[0] else "") + ":"
     return Table("", ("job", "contestant", "precision", *map(str, lengths)), cells, note)
+
+
+def way(row: Mapping[str, Any]) -> str:
+    """How a row of a suite by length ran, forward alone or with its backward pass; empty where there is one way."""
+    run = str(row["form"]).partition(", ")[2]
+    return "" if row.get("state_bytes") is not None or run.startswith("state") else run
 
 
 def by_choice(rows: Sequence[Mapping[str, Any]]) -> Table:
