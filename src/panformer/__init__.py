@@ -1,6 +1,6 @@
 """panformer: Transformer-family mechanisms as small swappable parts that provably do what they say.
 
-    model = panformer.build("vit-tiny")          # a preset, a spec file or a tree
+    model = panformer.build("vit")               # a preset, a spec file or a tree
     model = panformer.load("runs/best")          # a saved folder
     batch = panformer.pack([a, b, c])            # ragged sequences without padding
     x = panformer.part("mixers", "attention", 64, heads=4)
@@ -21,6 +21,7 @@ _HOMES = {
     "load": "model.io",
     "save": "model.io",
     "grow": "model.grow",
+    "learn_only": "model.learns",
     "keep_freed": "core.memory",
     "optimize": "runtime.optimize",
     "estimate": "runtime.estimate",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .model.build import build, part
     from .model.grow import grow
     from .model.io import load, save
+    from .model.learns import learn_only
     from .model.model import Model, Output
     from .runtime.estimate import estimate
     from .runtime.optimize import optimize

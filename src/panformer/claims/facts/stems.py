@@ -1,7 +1,8 @@
-"""Facts about branches side by side, and about stems that keep patches apart, in float64."""
+"""Facts about branches side by side and about stems that keep patches apart, in float64, and about adapting a part."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor
 
 from ...core.layout import Layout
 from ...core.part import config
+from ...model.learns import learn_only
+from ...papers.schema import Change, Train
+from .. import registry, run
+from ..arms import spec_of
 
 Pair = tuple[Tensor, Tensor]
 
@@ -66,6 +71,15 @@ def wider(seed: int, parallel: bool = True) -> tuple[list[Tensor], list[Tensor]]
             theirs.append(x + one(x, at))
             ours.append(x + branches(x, at) if parallel else (y := x + first(x, at)) + second(y, at))
         return ours, theirs
+
+
+def adapted(seed: int, model: Mapping[str, Any], learns: Sequence[str], steps: int, tune: int) -> float:
+    """Share of right answers on the digits 5 to 9 after `steps` on 0 to 4, then `tune` more on 5 to 9 in which only weights
+    with these names learn."""
+    low, high = (registry.task({"use": "digits", "form": "image", "only": half}) for half in ("low", "high"))
+    done = run.train_once(spec_of(model, Change(), low.ends()), low, seed, Train(steps=steps, rate=5e-3))
+    learn_only(done.model, *learns)
+    return run.train_on(done.model, high, seed, Train(steps=tune, rate=5e-3)).measure
 
 
 def _image(seed: int, part: Any, side: int) -> Tensor:

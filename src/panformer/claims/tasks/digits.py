@@ -3,7 +3,7 @@
 `image` classifies the picture, `pixels` the row of 64 pixel tokens, `draw` predicts each pixel from those
 before it, measured in bits per pixel. `cell` 2 or 4 averages squares of pixels into one for `pixels`, which `order` may
 permute, alike in all images, and of which a test may withhold the end. Every fifth image is for the test, where `test`
-enlarges a picture and `ground` puts it anywhere on a larger one.
+enlarges a picture and `ground` puts it anywhere on a larger one. `only` keeps half of the digits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Digits(Task):
         cell: Literal[1, 2, 4] = Field(1, description="pixels of each side of a square that becomes one")
         order: Literal["rows", "permuted"] = "rows"
         withheld: float = Field(0, ge=0, lt=1, description="share of the sequence that is left out in the test")
-
+        only: Literal["low", "high"] | None = Field(None, description="of the ten digits 0 to 4, or 5 to 9")
         test: int | None = Field(None, gt=0, description="pixels of each side in the test of `image`")
         ground: int | None = Field(None, ge=8, description="pixels of each side that a picture of the test lies on")
 
@@ -76,6 +76,9 @@ class Digits(Task):
 
     def _take(self, rng: torch.Generator, size: int, test: bool) -> Batch:
         pixels, labels = side(test)
+        if self.config.only:
+            there = (labels >= 5) == (self.config.only == "high")
+            pixels, labels = pixels[there], labels[there]
         chosen = torch.randint(0, len(labels), (size,), generator=rng)
         pixels, labels = pixels[chosen], labels[chosen]
         if self.config.form == "image":
