@@ -81,7 +81,7 @@ def test_the_same_command_runs_nothing_again(compared, monkeypatch):
 def test_a_trial_is_a_function_of_what_it_is_told(tmp_path):
     with Store(tmp_path / FILE) as store:
         made = Comparison(tiny(), store, "local", 1, quiet)
-    one = made._trial(("attention", Cell(2, 16)), made.plan.train, 0)
+    one = made.trial(("attention", Cell(2, 16)), made.plan.train, 0)
     first, second, other = run(one), run(one), run(replace(one, seed=1))
     same = ("measure", "parameters", "curve", "spec_hash")
     assert [first[k] for k in same] == [second[k] for k in same] and first["curve"] != other["curve"]
@@ -199,7 +199,7 @@ def test_several_processes_write_one_store(tmp_path):
 def test_a_fault_of_a_trial_is_told(tmp_path):
     with Store(tmp_path / FILE) as store:
         made = Comparison(tiny(), store, "local", 1, quiet)
-    wrong = replace(made._trial(("attention", Cell(2, 16)), made.plan.train, 0), task={"use": "mqar", "vocab": 2})
+    wrong = replace(made.trial(("attention", Cell(2, 16)), made.plan.train, 0), task={"use": "mqar", "vocab": 2})
     with pytest.raises(InputError, match="vocab"):
         list(engines.local([wrong], 1))
 
@@ -218,7 +218,7 @@ def test_pairs_are_told_apart_by_corrected_tests():
     assert found["low", "same"]["verdict"] == "not told apart"
     assert judge.pairs(values, True, 1e-3)[0]["verdict"] == "low ahead"
     by_p = sorted(found.values(), key=lambda p: p["p"])
-    assert [p["p_holm"] for p in by_p] == [min(1.0, p["p"] * m) for p, m in zip(by_p, (3, 2, 1))]
+    assert by_p[0]["p_holm"] == 3 * by_p[0]["p"] and by_p[1]["p_holm"] == max(3 * by_p[0]["p"], 2 * by_p[1]["p"])
 
 
 def test_equal_gains_of_one_answer_are_no_win():
@@ -240,13 +240,6 @@ def test_false_wins_of_noise_are_rare_and_of_a_careless_verdict_are_not(monkeypa
     assert judge.false_wins(gains, 5, 0.0) <= 0.05
     monkeypatch.setattr(judge, "_verdict", lambda told: "a ahead" if told["gain"] > 0.3 else "not told apart")
     assert judge.false_wins(gains, 5, 0.0) > 0.1
-
-
-def test_an_arm_against_itself(tmp_path):
-    (told,) = compare([tiny(seeds=2)], tmp_path, "local", 2, quiet, null=4)
-    (cell,) = told["cells"]
-    assert cell["runs"] == 8 and len(cell["gains"]) == 4 and 0 <= cell["false_wins"] <= 1
-    report.null_terminal(told)
 
 
 # ---- what was asked
@@ -295,3 +288,7 @@ def test_every_entry_of_every_suite_can_be_asked_for(entry):
     tasks = [registry.task(entry.at(n)) for n in entry.lengths]
     shapes = [(t.batch(torch.Generator().manual_seed(0), 32).x.shape, str(t.ends())) for t in tasks]
     assert len(set(shapes)) == len(shapes), "a length that changes nothing"
+    (asked,) = plan.plans(entry.name, WITH, (), (16,), 2, "parameters", (3e-3,), 1, None)
+    batch = tasks[0].batch(torch.Generator().manual_seed(0), 2)
+    for arm in asked.arms:
+        assert build(asked.spec(arm, asked.cells[0]), seed=0)(batch.x, batch.lengths).isfinite().all()
