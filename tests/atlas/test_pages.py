@@ -160,6 +160,19 @@ def test_a_comparison_shows_all_trials_and_pairs(pages):
     assert "No comparison is recorded" not in pages["compare.html"].text
 
 
+def test_an_arm_against_itself_has_a_page(pages):
+    assert "null.html" in pages["compare.html"].links and "compare/null-state.html" not in pages
+    text = pages["null.html"].text
+    for word in (
+        "parity length 8 32 300",
+        "0.51 0.83 1 3.0%",
+        "too few runs",
+        "--null 12",
+        "state attention 2 48 5 3.0%",
+    ):
+        assert word in text, word
+
+
 def test_a_record_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "odd.json").write_text('{"format": 1, "name": "x"}', encoding="utf-8")
     with pytest.raises(InputError, match=r"odd\.json: a record of a comparison has the key 'task'"):
