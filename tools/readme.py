@@ -1,4 +1,4 @@
-"""Write the measured parts of README.md, docs/claims.md and docs/comparing.md from the runs that measured them: `python tools/readme.py DEMO_FOLDER`.
+"""Write the measured parts of README.md and of pages in docs/ from the runs that measured them: `python tools/readme.py DEMO_FOLDER`.
 
 Each part stands between `<!-- name -->` and `<!-- /name -->`; what no run has written stays as it was.
 """
