@@ -19,6 +19,7 @@ from panformer.compare.plan import Cell
 from panformer.compare.run import Comparison, compare
 from panformer.compare.trial import run
 from panformer.core.errors import InputError
+from panformer.core.layout import Layout
 from panformer.measure.cost import parameters
 from panformer.measure.store import FILE, Store
 from panformer.model.build import build
@@ -274,6 +275,18 @@ def test_an_arm_may_be_a_file(tmp_path):
     path.write_text("mixer: min_gru")
     with pytest.raises(InputError, match=r"hybrid.yaml: unknown key 'mixer'"):
         tiny(f"attention,{path}")
+
+
+@pytest.mark.parametrize(("task", "ordered"), [("mqar", True), ("docs", True), ("digit-bags", True), ("weather", False)])
+def test_tokens_are_as_loud_as_their_places(task, ordered):
+    (asked,) = plan.plans(task, WITH, (), (32,), 2, "parameters", (3e-3,), 1, None)
+    model = build(asked.spec("attention", asked.cells[0]), seed=0)
+    batch = registry.task(asked.task(asked.cells[0])).batch(torch.Generator().manual_seed(0), 8)
+    assert (model.embed.position is not None) == ordered
+    with torch.no_grad():
+        whole = model.embed(batch.x)[0].std()
+        waves = model.embed.position.add(torch.zeros(1, 32, 32), Layout.dense(1, 32)).std() if ordered else 0
+    assert whole > 1.2 * waves, "places drown the tokens"
 
 
 @pytest.mark.parametrize("text", ["4,4", "0", "a", "-1"])

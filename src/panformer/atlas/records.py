@@ -119,7 +119,8 @@ def _panel(told: Mapping[str, Any], length: Any, size: Any) -> Panel:
             for s in rows
             if s.get(cost) and s["mean"] is not None
         ]
-        pictures.append(plots.scatter(spots, COSTS[cost], better, f"{better} against {COSTS[cost]}, {title}"))
+        about = f"{better} against {COSTS[cost]}, {title}"
+        pictures.append(plots.scatter(spots, COSTS[cost], told["measure"], about))
     ranks = Table(
         f"Arms at {title}",
         ("rank", "arm", told["measure"], "95% interval", "seeds", *COSTS.values()),
@@ -160,7 +161,7 @@ def _cell(value: Any) -> str:
     return (
         ""
         if value is None
-        else f"{value:.5g}"
+        else f"{value:.4g}"
         if isinstance(value, float)
         else f"{value:,}"
         if isinstance(value, int)
