@@ -11,7 +11,7 @@ from html import escape
 from typing import NamedTuple
 
 WIDE, LEFT, RIGHT, ROW = 520, 128, 16, 30
-SIDE = 64  # left of a picture with two axes
+SIDE = 78  # left of a picture with two axes
 AXES = "plot axes"  # has room for larger text, which a narrow window needs
 MARKS = 4  # shapes told apart without colour
 SHAPES = (

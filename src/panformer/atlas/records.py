@@ -123,7 +123,14 @@ def _panel(told: Mapping[str, Any], length: Any, size: Any) -> Panel:
         pictures.append(plots.scatter(spots, COSTS[cost], told["measure"], about))
     ranks = Table(
         f"Arms at {title}",
-        ("rank", "arm", told["measure"], "95% interval", "seeds", *COSTS.values()),
+        (
+            "rank",
+            "arm",
+            told["measure"],
+            "95% interval",
+            "seeds",
+            *("billion operations" if c == "flops" else says for c, says in COSTS.items()),
+        ),
         [
             [
                 _cell(s["rank"]),
@@ -131,7 +138,7 @@ def _panel(told: Mapping[str, Any], length: Any, size: Any) -> Panel:
                 _cell(s["mean"]),
                 f"{_cell(s['low'])} to {_cell(s['high'])}",
                 _count(s["seeds"]),
-                *(_cell(s.get(c)) for c in COSTS),
+                *(_cell(s[c] / 1e9 if c == "flops" else s.get(c)) for c in COSTS),
             ]
             for s in sorted(rows, key=lambda s: s["rank"] or len(rows))
         ],
