@@ -64,7 +64,7 @@ class _Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Fast = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+_Fast: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
