@@ -1,4 +1,4 @@
-"""Write the measured parts of README.md and docs/claims.md from the runs that measured them: `python tools/readme.py DEMO_FOLDER`.
+"""Write the measured parts of README.md and of pages in docs/ from the runs that measured them: `python tools/readme.py DEMO_FOLDER`.
 
 Each part stands between `<!-- name -->` and `<!-- /name -->`; what no run has written stays as it was.
 """
@@ -13,12 +13,14 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from panformer.atlas import nulls, records
 from panformer.choose import plots, report
 from panformer.cli.papers import papers
 from panformer.compare import report as tables
 from panformer.papers import catalogue
 
 ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "src" / "panformer" / "compare" / "records"
 RACES = ("decode", "encoder", "train", "vision")  # what the front page shows; all else is in docs/speed.md
 
 
@@ -34,11 +36,16 @@ def demo(folder: Path) -> str:
 
 def compared() -> str:
     """The table of one recorded comparison."""
-    path = ROOT / "src/panformer/compare/records/mqar.json"
+    path = RECORDS / "mqar.json"
     if not path.is_file():
         return ""
     told = json.loads(path.read_text())
     return f"```\n$ {told['command']}\n{_printed(lambda: tables.terminal(told))}\n```"
+
+
+def itself() -> str:
+    """The recorded studies of an arm against itself."""
+    return "\n".join(nulls.markdown(list(records.nulls(RECORDS).values())))
 
 
 def listing() -> str:
@@ -132,6 +139,7 @@ def main() -> None:
         parts["demo"] = demo(Path(sys.argv[1]))
     fill(ROOT / "README.md", parts)
     fill(ROOT / "docs" / "claims.md", {"claims": claims()})
+    fill(ROOT / "docs" / "comparing.md", {"null": itself()})
 
 
 if __name__ == "__main__":

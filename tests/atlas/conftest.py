@@ -9,13 +9,15 @@ import pytest
 from panformer.atlas import serve
 from panformer.atlas.build import build
 
+from .null import null
 from .record import record
 
 
 @pytest.fixture(scope="session")
 def compared(tmp_path_factory):
-    """A folder with one record."""
+    """A folder with one record of each kind."""
     folder = tmp_path_factory.mktemp("records")
+    (folder / "null-state.json").write_text(json.dumps(null()), encoding="utf-8")
     (folder / "mqar.json").write_text(json.dumps(record()), encoding="utf-8")
     return folder
 

@@ -1,7 +1,6 @@
 """The pages themselves, read as a browser without scripts reads them: nothing missing, nothing broken, nothing typed."""
 
 import json
-import re
 import urllib.error
 import urllib.request
 from html.parser import HTMLParser
@@ -11,6 +10,7 @@ import pytest
 
 from panformer.atlas import facts
 from panformer.atlas.build import build
+from panformer.bench.pages import bare
 from panformer.cli.main import main
 from panformer.core.errors import InputError
 from panformer.papers import catalogue
@@ -61,8 +61,7 @@ def test_all_rows_have_pages_and_pages_are_small(made):
     out, told = made
     assert told.papers == 448 == len(list((out / "papers").iterdir())) and told.parts == len(facts.every())
     for path in out.rglob("*.html"):
-        bare = re.sub(r"<svg.*?</svg>|data:image[^\"]*", "", path.read_text("utf-8"), flags=re.S)
-        assert len(bare.encode()) < 300_000, path
+        assert bare(path.read_text("utf-8")) < 300_000, path
 
 
 def test_no_link_is_broken(made, pages):
@@ -158,6 +157,19 @@ def test_a_comparison_shows_all_trials_and_pairs(pages):
     for word in ("linear attention <elu>", "0.024", "panformer compare mqar --with attention,mamba", "All 24 trials"):
         assert word in text, word
     assert "No comparison is recorded" not in pages["compare.html"].text
+
+
+def test_an_arm_against_itself_has_a_page(pages):
+    assert "null.html" in pages["compare.html"].links and "compare/null-state.html" not in pages
+    text = pages["null.html"].text
+    for word in (
+        "parity length 8 32 300",
+        "0.51 0.83 1 3.0%",
+        "too few runs",
+        "--null 12",
+        "state attention 2 48 5 3.0%",
+    ):
+        assert word in text, word
 
 
 def test_a_record_that_cannot_be_read_is_named(tmp_path):

@@ -11,9 +11,7 @@ import time
 from dataclasses import replace
 
 import pytest
-import torch
 
-from panformer.claims import registry, suites
 from panformer.compare import engines, judge, plan, report
 from panformer.compare.plan import Cell
 from panformer.compare.run import Comparison, compare
@@ -81,7 +79,7 @@ def test_the_same_command_runs_nothing_again(compared, monkeypatch):
 def test_a_trial_is_a_function_of_what_it_is_told(tmp_path):
     with Store(tmp_path / FILE) as store:
         made = Comparison(tiny(), store, "local", 1, quiet)
-    one = made._trial(("attention", Cell(2, 16)), made.plan.train, 0)
+    one = made.trial(("attention", Cell(2, 16)), made.plan.train, 0)
     first, second, other = run(one), run(one), run(replace(one, seed=1))
     same = ("measure", "parameters", "curve", "spec_hash")
     assert [first[k] for k in same] == [second[k] for k in same] and first["curve"] != other["curve"]
@@ -199,7 +197,7 @@ def test_several_processes_write_one_store(tmp_path):
 def test_a_fault_of_a_trial_is_told(tmp_path):
     with Store(tmp_path / FILE) as store:
         made = Comparison(tiny(), store, "local", 1, quiet)
-    wrong = replace(made._trial(("attention", Cell(2, 16)), made.plan.train, 0), task={"use": "mqar", "vocab": 2})
+    wrong = replace(made.trial(("attention", Cell(2, 16)), made.plan.train, 0), task={"use": "mqar", "vocab": 2})
     with pytest.raises(InputError, match="vocab"):
         list(engines.local([wrong], 1))
 
@@ -218,12 +216,12 @@ def test_pairs_are_told_apart_by_corrected_tests():
     assert found["low", "same"]["verdict"] == "not told apart"
     assert judge.pairs(values, True, 1e-3)[0]["verdict"] == "low ahead"
     by_p = sorted(found.values(), key=lambda p: p["p"])
-    assert [p["p_holm"] for p in by_p] == [min(1.0, p["p"] * m) for p, m in zip(by_p, (3, 2, 1))]
+    assert by_p[0]["p_holm"] == 3 * by_p[0]["p"] and by_p[1]["p_holm"] == max(3 * by_p[0]["p"], 2 * by_p[1]["p"])
 
 
 def test_equal_gains_of_one_answer_are_no_win():
     (pair,) = judge.pairs({"a": [0.51] * 3, "b": [0.50] * 3}, False, 0.02)
-    assert pair["p"] == 0 and pair["verdict"] == "not told apart"
+    assert pair["p"] == judge.least_p(3) < 0.05 and pair["verdict"] == "not told apart"
 
 
 def test_a_run_that_diverged_has_no_mean_and_wins_nothing():
@@ -240,58 +238,3 @@ def test_false_wins_of_noise_are_rare_and_of_a_careless_verdict_are_not(monkeypa
     assert judge.false_wins(gains, 5, 0.0) <= 0.05
     monkeypatch.setattr(judge, "_verdict", lambda told: "a ahead" if told["gain"] > 0.3 else "not told apart")
     assert judge.false_wins(gains, 5, 0.0) > 0.1
-
-
-def test_an_arm_against_itself(tmp_path):
-    (told,) = compare([tiny(seeds=2)], tmp_path, "local", 2, quiet, null=4)
-    (cell,) = told["cells"]
-    assert cell["runs"] == 8 and len(cell["gains"]) == 4 and 0 <= cell["false_wins"] <= 1
-    report.null_terminal(told)
-
-
-# ---- what was asked
-
-
-@pytest.mark.parametrize(
-    ("asked", "says"),
-    [
-        ({"task": "mqarr"}, "did you mean 'mqar'"),
-        ({"task": "mqar:vocabulary=8"}, "vocabulary"),
-        ({"task": "recall:vocab=8"}, "recall is a suite"),
-        ({"with_": "attention"}, "two or more arms"),
-        ({"with_": "attention,atention"}, "did you mean 'attention'"),
-        ({"with_": "attention,attention"}, "names 'attention' twice"),
-        ({"with_": "attention,attention:head=2"}, "head"),
-        ({"by": "money"}, "known: flops, parameters, time"),
-        ({"seeds": 1}, "two seeds or more"),
-    ],
-)
-def test_wrong_questions_are_refused_in_one_line(asked, says):
-    with pytest.raises(InputError, match=says) as fault:
-        tiny(**asked)
-    assert "\n" not in str(fault.value)
-
-
-def test_an_arm_may_be_a_file(tmp_path):
-    path = tmp_path / "hybrid.yaml"
-    path.write_text("model: {schedule: [{mixer: min_gru}, {mixer: {use: attention, heads: 2}}]}")
-    asked = tiny(f"attention,{path}")
-    made = asked.spec("hybrid", Cell(2, 16))
-    assert [s["mixer"] for s in made["schedule"]] == ["min_gru", {"use": "attention", "heads": 2}]
-    path.write_text("mixer: min_gru")
-    with pytest.raises(InputError, match=r"hybrid.yaml: unknown key 'mixer'"):
-        tiny(f"attention,{path}")
-
-
-@pytest.mark.parametrize("text", ["4,4", "0", "a", "-1"])
-def test_numbers_are_different_and_above_nothing(text):
-    with pytest.raises(InputError, match="--lengths"):
-        plan.numbers(text, int, "--lengths")
-
-
-@pytest.mark.parametrize("entry", [e for s in suites.SUITES.values() for e in s.entries], ids=lambda e: e.name)
-def test_every_entry_of_every_suite_can_be_asked_for(entry):
-    assert suites.find(entry.name) == entry and list(entry.lengths) == sorted(set(entry.lengths))
-    tasks = [registry.task(entry.at(n)) for n in entry.lengths]
-    shapes = [(t.batch(torch.Generator().manual_seed(0), 32).x.shape, str(t.ends())) for t in tasks]
-    assert len(set(shapes)) == len(shapes), "a length that changes nothing"

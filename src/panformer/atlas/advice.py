@@ -52,7 +52,13 @@ def quality(checks: Found) -> Table:
             use, rather = f"{ours} or {theirs}", arms(row, check, "floor")[1]
             why = f"{why}: {ours} is at most {-margin:g} behind {theirs}, {rather} may be further"
         lines.append((kind, tokens, use, rather, why, Slug(row.slug)))
-    return Table("By task", ("task", "tokens", "use", "rather than", "why", "paper"), lines)
+    heads = ("task", "tokens", "use", "rather than", "why", "paper")
+    return Table(
+        "By task",
+        heads,
+        lines,
+        "A gain is one of right answers; in bytes and pixels one of bits, in forecasts one of error.",
+    )
 
 
 def costs(checks: Found) -> Table:
@@ -159,7 +165,7 @@ def _tokens(task: Mapping[str, Any]) -> str:
     """How long the inputs are, where the task says so."""
     size = {"digits": 64, "mqar": 3 * task.get("pairs", 8)}.get(task["use"])
     size = task.get("length", task.get("lookback", task.get("size", task.get("high", size))))
-    size = {"text": 128, "sections": 128}.get(task["use"], "") if size is None else size
+    size = {"text": 128, "sections": 128, "needle": 128}.get(task["use"], "") if size is None else size
     return f"{size}, tested at {task['test']}" if "test" in task else str(size)
 
 

@@ -19,7 +19,7 @@ from ..papers import catalogue
 from ..papers.catalogue import Row
 from ..papers.lengths import tables as length_tables
 from ..papers.resolve import ROOT
-from . import advice, checks, facts, plots, records, samples, speed
+from . import advice, checks, facts, nulls, plots, records, samples, speed
 from .tables import Slug, Table
 
 HERE = Path(__file__).parent
@@ -44,6 +44,7 @@ class Sources:
     rows: tuple[Row, ...]
     records: dict[str, dict[str, Any]]
     benchmarks: dict[str, dict[str, Any]]
+    nulls: dict[str, dict[str, Any]]
     composed: dict[str, dict[str, str]] = field(default_factory=dict)  # slug -> part -> place
 
     def __post_init__(self) -> None:
@@ -58,7 +59,7 @@ def build(out: Path, compared: Path = RECORDS, raced: Path = BENCHMARKS, rows: t
     began = time.perf_counter()
     _free(out)
     benchmarks = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(raced.glob("*.json"))}
-    sources = Sources(rows or catalogue.rows(), records.read(compared), benchmarks)
+    sources = Sources(rows or catalogue.rows(), records.read(compared), benchmarks, records.nulls(compared))
     draft = out.with_name(f".{out.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     pages, largest = 0, 0
@@ -117,9 +118,14 @@ def _told(sources: Sources) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for name in facts.every():
         yield f"parts/{name}.html", "part.html", _part(name, sources)
         yield f"source/{name}.html", "source.html", {"name": name, "text": facts.source(name)}
-    yield "compare.html", "compare.html", {"records": sources.records, "suites": list(sources.benchmarks)}
+    beside = {"suites": list(sources.benchmarks), "nulls": sources.nulls}
+    yield "compare.html", "compare.html", {"records": sources.records, **beside}
     for name, told in sources.records.items():
         yield f"compare/{name}.html", "comparison.html", _comparison(told)
+    if sources.nulls:
+        found = list(sources.nulls.values())
+        suites = [(told, nulls.of_suite(told)) for told in found]
+        yield "null.html", "null.html", {"whole": nulls.whole(found), "suites": suites}
     yield "lengths.html", "lengths.html", {"tables": [_longer(t) for t in length_tables(sources.rows)]}
     yield "speed.html", "speed.html", {"suites": [_suite(told) for told in sources.benchmarks.values()]}
     yield "choose.html", "choose.html", {"tables": _advice(sources)}

@@ -11,7 +11,8 @@ from html import escape
 from typing import NamedTuple
 
 WIDE, LEFT, RIGHT, ROW = 520, 128, 16, 30
-SIDE = 64  # left of a picture with two axes
+SIDE = 78  # left of a picture with two axes
+AXES = "plot axes"  # has room for larger text, which a narrow window needs
 MARKS = 4  # shapes told apart without colour
 SHAPES = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "M-3.6-3.6h7.2v7.2h-7.2z", "M0-4.6L4.4 3.4h-8.8z", "M0-5L4.6 0L0 5L-4.6 0z",
@@ -125,7 +126,7 @@ def lines(
             out.append(f'<path class="line s{i % MARKS}" d="M{path}"/>')
             out.append(_number(i, at(shown[-1][0]) + 9, y + 4, len(found)))
         out += [_mark(at(x), to(v), i, f"{line.name}, {x:g}: {v:.6g}") for x, v in shown]
-    return _svg(high + 42, "".join(out), about) + _legend([line.name for line in found])
+    return _svg(high + 42, "".join(out), about, AXES) + _legend([line.name for line in found])
 
 
 def scatter(spots: Sequence[Spot], across: str, up: str, about: str) -> str:
@@ -145,7 +146,7 @@ def scatter(spots: Sequence[Spot], across: str, up: str, about: str) -> str:
         free = [(x + dx, y + dy) for dx, dy in BESIDE if all(abs(x + dx - a) + abs(y + dy - b) > 14 for a, b in taken)]
         taken.append((free or [(x + 8, y + 4)])[0])
         out.append(_number(i, *taken[-1], len(found)))
-    return _svg(high + 42, "".join(out), about) + _legend([s.name for s in found])
+    return _svg(high + 42, "".join(out), about, AXES) + _legend([s.name for s in found])
 
 
 def bar(counts: Mapping[str, int], order: Sequence[str], width: int = 240) -> str:
@@ -162,8 +163,8 @@ def bar(counts: Mapping[str, int], order: Sequence[str], width: int = 240) -> st
     return f'<svg class="share" viewBox="0 0 {width} 14" aria-hidden="true" focusable="false">{"".join(out)}</svg>'
 
 
-def _svg(high: float, inner: str, about: str) -> str:
-    return f'<svg class="plot" viewBox="0 0 {WIDE} {high:.0f}" role="img" aria-label="{escape(about)}">{inner}</svg>'
+def _svg(high: float, inner: str, about: str, kind: str = "plot") -> str:
+    return f'<svg class="{kind}" viewBox="0 0 {WIDE} {high:.0f}" role="img" aria-label="{escape(about)}">{inner}</svg>'
 
 
 def _row(y: float, name: str) -> str:

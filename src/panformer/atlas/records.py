@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,18 @@ KEYS = (
     "budget",
     "command",
 )
+NULL = (
+    "name",
+    "arm",
+    "rows",
+    "pairs",
+    "seeds",
+    "sets",
+    "false_wins",
+    "machine",
+    "date",
+    "command",
+)  # of an arm against itself
 TRIED = ("arm", "length", "size", "seed", "rate", "tuning", "measure", "seconds", "flops", "parameters", "latency_ms",
          "peak_bytes", "state_bytes", "steps")  # fmt: skip
 
@@ -44,19 +56,27 @@ class Panel(NamedTuple):
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
     """File name -> record. Errors: InputError that names the file and what it lacks."""
-    found = {}
+    return {path.stem: told for path, told in _files(folder) if told.get("kind") != "null"}
+
+
+def nulls(folder: Path) -> dict[str, dict[str, Any]]:
+    """File name -> study of an arm against itself."""
+    return {path.stem: told for path, told in _files(folder) if told.get("kind") == "null"}
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as fault:
             raise InputError(f"{path}: not JSON ({fault})") from None
-        lost = [key for key in KEYS if not isinstance(told, dict) or key not in told]
+        null = isinstance(told, dict) and told.get("kind") == "null"
+        lost = [key for key in (NULL if null else KEYS) if not isinstance(told, dict) or key not in told]
         if lost:
             raise InputError(f"{path}: a record of a comparison has the key {lost[0]!r}")
         if told.get("format") != FORMAT:
             raise InputError(f"{path}: format {told.get('format')!r}; this version reads {FORMAT}")
-        found[path.stem] = told
-    return found
+        yield path, told
 
 
 def panels(told: Mapping[str, Any]) -> list[Panel]:
@@ -99,10 +119,18 @@ def _panel(told: Mapping[str, Any], length: Any, size: Any) -> Panel:
             for s in rows
             if s.get(cost) and s["mean"] is not None
         ]
-        pictures.append(plots.scatter(spots, COSTS[cost], better, f"{better} against {COSTS[cost]}, {title}"))
+        about = f"{better} against {COSTS[cost]}, {title}"
+        pictures.append(plots.scatter(spots, COSTS[cost], told["measure"], about))
     ranks = Table(
         f"Arms at {title}",
-        ("rank", "arm", told["measure"], "95% interval", "seeds", *COSTS.values()),
+        (
+            "rank",
+            "arm",
+            told["measure"],
+            "95% interval",
+            "seeds",
+            *("billion operations" if c == "flops" else says for c, says in COSTS.items()),
+        ),
         [
             [
                 _cell(s["rank"]),
@@ -110,7 +138,7 @@ def _panel(told: Mapping[str, Any], length: Any, size: Any) -> Panel:
                 _cell(s["mean"]),
                 f"{_cell(s['low'])} to {_cell(s['high'])}",
                 _count(s["seeds"]),
-                *(_cell(s.get(c)) for c in COSTS),
+                *(_cell(s[c] / 1e9 if c == "flops" else s.get(c)) for c in COSTS),
             ]
             for s in sorted(rows, key=lambda s: s["rank"] or len(rows))
         ],
@@ -140,7 +168,7 @@ def _cell(value: Any) -> str:
     return (
         ""
         if value is None
-        else f"{value:.5g}"
+        else f"{value:.4g}"
         if isinstance(value, float)
         else f"{value:,}"
         if isinstance(value, int)

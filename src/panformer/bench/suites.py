@@ -20,6 +20,7 @@ from .encoder import encoder
 from .layer import layer
 from .linear import linear
 from .long import long
+from .pages import pages
 from .race import Time, matmul_rate, race
 from .step import step
 from .vision import vision
@@ -86,6 +87,7 @@ SUITES: Mapping[str, Callable[[Plan], dict[str, Any]]] = {
     "layer": layer,
     "linear": linear,
     "long": long,
+    "pages": pages,
     "step": step,
     "train": train,
     "vision": vision,

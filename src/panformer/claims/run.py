@@ -30,12 +30,12 @@ class Run:
     model: Model
 
 
-def train_once(spec: dict[str, Any], task: Task, seed: int, train: Train) -> Run:
-    """Train on fresh examples, then measure on unseen ones. A run that diverges measures nan."""
-    return train_on(build(spec, seed=seed), task, seed, train)
+def train_once(spec: dict[str, Any], task: Task, seed: int, train: Train, test: int | None = None) -> Run:
+    """Train on fresh examples, then measure on unseen ones, those of the seed or of `test`. A run that diverges measures nan."""
+    return train_on(build(spec, seed=seed), task, seed, train, test)
 
 
-def train_on(model: Model, task: Task, seed: int, train: Train) -> Run:
+def train_on(model: Model, task: Task, seed: int, train: Train, test: int | None = None) -> Run:
     """The same with a model that is there already."""
     named = model.spec.hash
     feed = Feed(task, train.batch, torch.Generator().manual_seed(10_000 + seed))
@@ -49,7 +49,9 @@ def train_on(model: Model, task: Task, seed: int, train: Train) -> Run:
             return Run(math.nan, [], 0.0, parameters(model), named, model)
     every = max(1, len(done.losses) // 20)
     curve = [(i, round(loss, 5)) for i, loss in enumerate(done.losses) if i % every == 0]
-    return Run(task.measure(model, seed), curve, done.seconds, parameters(model), named, model)
+    return Run(
+        task.measure(model, seed if test is None else test), curve, done.seconds, parameters(model), named, model
+    )
 
 
 def tested(done: Run, task: Task, seed: int) -> Run:

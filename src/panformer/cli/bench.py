@@ -17,7 +17,7 @@ from ..core.errors import InputError, unknown
 def bench(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(help="decode, dense, encoder, layer, linear, long, step, train, vision; default: all."),
+        typer.Argument(help="decode, dense, encoder, layer, linear, long, pages, step, train, vision; default: all."),
     ] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Install others' runtimes in an environment of theirs.")

@@ -34,7 +34,9 @@ def compare(
     ] = None,
     engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
     workers: Annotated[int | None, typer.Option(help="Trials at once; default: one per core.", min=1)] = None,
-    null: Annotated[int, typer.Option(help="Instead: the first arm against itself, so many pairs of runs.", min=0)] = 0,
+    null: Annotated[
+        int, typer.Option(help="Instead: the first arm against itself, so many pairs of runs a task.", min=0)
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of trials and record; default: runs/compare-TASK")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON and nothing else.")] = False,
 ) -> None:
@@ -46,7 +48,7 @@ def compare(
     Examples:
       panformer compare mqar --with attention,mamba,linear_attention --lengths 4,8,16 --seeds 5
       panformer compare recall --with attention,delta_net --budget time --minutes 10
-      panformer compare mqar --with attention,mamba --null 20
+      panformer compare state --with attention --null 12 --steps 300
     """
     import json
     import shlex
@@ -57,23 +59,30 @@ def compare(
 
     for module in ("scipy", "matplotlib"):
         require(module, "choose")
-    from ..compare import engines, plan, report
+    from ..compare import engines, judge, plan, report
+    from ..compare.null import null as against_itself
     from ..compare.run import compare as run
 
     if engine not in engines.ENGINES:
         raise unknown("engine", engine, engines.ENGINES)
     asked = plan.plans(
         task, with_, plan.numbers(lengths, int, "--lengths"), plan.numbers(sizes, int, "--sizes"), seeds, budget,
-        plan.numbers(rates, float, "--rates") or plan.RATES, steps, minutes,
+        plan.numbers(rates, float, "--rates") or (() if null else plan.RATES), steps, minutes, 1 if null else 2,
     )  # fmt: skip
+    least = judge.least_seeds(max(2, len(asked[0].arms)))
+    if seeds < least and not null:
+        typer.echo(
+            f"{seeds} seeds tell no pair of {len(asked[0].arms)} arms apart; that takes --seeds {least}", err=True
+        )
     folder = out or Path("runs") / f"compare-{task.partition(':')[0]}"
     with Progress(minutes) as progress:
-        told = run(asked, folder, engine, workers, progress.say, null)
+        if null:
+            told = [against_itself(asked, folder, engine, workers, progress.say, null)]
+        else:
+            told = run(asked, folder, engine, workers, progress.say)
     for record in told:
         record["command"] = shlex.join(["panformer", *sys.argv[1:]])
-    if null:
-        (folder / "null.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    paths = [] if null else report.write(told, folder)
+    paths = report.write_null(told[0], folder) if null else report.write(told, folder)
     if as_json:
         return typer.echo(json.dumps(told, indent=1))
     for record in told:

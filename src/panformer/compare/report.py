@@ -27,6 +27,14 @@ def write(records: Sequence[Record], folder: Path) -> list[Path]:
     return out
 
 
+def write_null(told: Record, folder: Path) -> list[Path]:
+    """`null.json`."""
+    from ..choose.report import replace_file
+
+    replace_file(folder / "null.json", json.dumps(told, indent=1, allow_nan=False) + "\n")
+    return [folder / "null.json"]
+
+
 def terminal(record: Record) -> None:
     """Every cell as a table, best first, and the pairs that could be told apart."""
     from rich.console import Console
@@ -60,15 +68,31 @@ def terminal(record: Record) -> None:
         console.print(f"  {apart} of {len(told)} pairs told apart (Holm over the pairs of this table)\n")
 
 
-def null_terminal(told: Mapping[str, Any]) -> None:
-    """False wins of an arm against itself."""
+def null_terminal(told: Record) -> None:
+    """False wins of an arm against itself, a row for each task and cell."""
     from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
 
-    for cell in told["cells"]:
-        Console(highlight=False).print(
-            f"{told['name']} {cell['length']}, width {cell['size']}: {cell['arm']} against itself wins in "
-            f"{cell['false_wins']:.1%} of {cell['sets']} sets of {cell['seeds']} seeds (at most 5%), {cell['runs']} runs"
-        )
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console.print(
+        f"[bold]{escape(told['name'])}[/bold]: {escape(told['arm'])} against itself, {told['pairs']} pairs of runs a row, "
+        f"of which {told['sets']} sets of {told['seeds']} seeds are judged"
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("task", "length", "width", "steps", "lowest", "mean", "highest", "s", "false wins"):
+        table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
+    for row in told["rows"]:
+        table.add_row(
+            escape(row["task"]), str(row["length"]), str(row["size"]), str(row["steps"]), *(_number(row[k]) for k in
+            ("lowest", "mean", "highest")), f"{row['seconds']:.0f}", share(row["false_wins"]),
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"false wins: {share(told['false_wins'])} (at most 5% is wanted)")
+
+
+def share(value: float | None) -> str:
+    return "too few runs" if value is None else f"{value:.1%}"
 
 
 def _cells(record: Record) -> list[tuple[int, int]]:

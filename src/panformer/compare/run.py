@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -80,38 +79,15 @@ class Comparison:
         with Stopper() as stopper:
             rates, tried, results = self._tune(stopper)
             trials = [
-                self._trial(at, self.trains[at].model_copy(update={"rate": rates[at]}), seed)
+                self.trial(at, self.trains[at].model_copy(update={"rate": rates[at]}), seed)
                 for at in self.specs
                 for seed in range(self.plan.seeds)
             ]
-            results |= self._all(trials, stopper)
+            results |= self.results(trials, stopper)
         return self._record([*tried, *trials], results)
 
-    def null(self, count: int) -> dict[str, Any]:
-        """The first arm against itself in every cell: how often the pair verdict calls a win that is none."""
-        arm = next(iter(self.plan.arms))
-        cells = []
-        self.total = 2 * count * len(self.plan.cells)
-        with Stopper() as stopper:
-            both = {
-                cell: [
-                    [replace(self._trial((arm, cell), self.trains[arm, cell], s + shift), test=s) for s in range(count)]
-                    for shift in (0, 1000)
-                ]
-                for cell in self.plan.cells
-            }
-            found = self._all([t for pair in both.values() for side in pair for t in side], stopper)
-        for cell, (left, right) in both.items():
-            sides = [[found[t.key]["measure"] for t in side] for side in (left, right)]
-            gains = [a - b for a, b in zip(*sides, strict=True) if a is not None and b is not None]
-            if len(gains) < self.plan.seeds:
-                raise InputError(f"--null: too few runs did not diverge ({len(gains)}); take another rate")
-            rate = judge.false_wins(gains, self.plan.seeds, registry.task(self.plan.task(cell)).resolution)
-            cells.append({"arm": arm, "length": cell.length, "size": cell.size, "runs": 2 * count, "gains": gains,
-                          "seeds": self.plan.seeds, "sets": judge.DRAWS, "false_wins": rate})  # fmt: skip
-        return {"name": self.plan.entry.name, "suite": self.plan.suite, "cells": cells}
-
-    def _trial(self, at: tuple[str, Cell], train: Train, seed: int, tuning: bool = False) -> Trial:
+    def trial(self, at: tuple[str, Cell], train: Train, seed: int, tuning: bool = False) -> Trial:
+        """An arm in a cell, trained once."""
         arm, cell = at
         return Trial(arm, cell.length, cell.size, self.specs[at], self.plan.task(cell), train, seed, tuning)
 
@@ -122,11 +98,11 @@ class Comparison:
         if not self.plan.tries:
             return dict.fromkeys(self.specs, rates[0]), [], {}
         trials = {
-            (at, rate): self._trial(at, self.trains[at].model_copy(update={"rate": rate}), plan.TUNED_ON, tuning=True)
+            (at, rate): self.trial(at, self.trains[at].model_copy(update={"rate": rate}), plan.TUNED_ON, tuning=True)
             for at in self.specs
             for rate in rates
         }
-        found = self._all(list(trials.values()), stopper)
+        found = self.results(list(trials.values()), stopper)
         lower = registry.task(self.plan.task(self.plan.cells[0])).lower_is_better
         out = {}
         for at in self.specs:
@@ -135,7 +111,7 @@ class Comparison:
             out[at] = max(fine, key=lambda r: fine[r]) if fine else min(rates)
         return out, list(trials.values()), found
 
-    def _all(self, trials: Sequence[Trial], stopper: Stopper) -> dict[str, dict[str, Any]]:
+    def results(self, trials: Sequence[Trial], stopper: Stopper) -> dict[str, dict[str, Any]]:
         """Results by key: those of the store, and the rest from the engine as they come."""
         found: dict[str, dict[str, Any]] = {}
         todo: list[Trial] = []
@@ -207,9 +183,8 @@ class Comparison:
                 for arm in p.arms
             ],
             "trials": rows, "summary": summary, "pairs": pairs,
-            "measure": _measure(task), "lower_is_better": task.lower_is_better, "chance": p.entry.chance,
-            "seeds": p.seeds, "engine": self.by, "machine": machine(), "versions": versions(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "measure": measured_in(task), "lower_is_better": task.lower_is_better, "chance": p.entry.chance,
+            "seeds": p.seeds, **stamp(self.by),
         }  # fmt: skip
 
     def _costs(self, cell: Cell) -> dict[str, dict[str, Any]]:
@@ -231,24 +206,30 @@ class Comparison:
         return dict(self.store.once(key, "costs", measured))
 
 
-def compare(
-    asked: Sequence[Plan], folder: Path, by: str, workers: int | None, say: Say, null: int = 0
-) -> list[dict[str, Any]]:
+def compare(asked: Sequence[Plan], folder: Path, by: str, workers: int | None, say: Say) -> list[dict[str, Any]]:
     """The records of all plans, one after the other, with their trials in `folder`."""
+    return [one.run() for one in comparisons(asked, folder, by, workers, say)]
+
+
+def comparisons(asked: Sequence[Plan], folder: Path, by: str, workers: int | None, say: Say) -> Iterator[Comparison]:
+    """Each plan over the store of `folder`; what it says counts as its share of the whole."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise InputError(f"{folder}: cannot hold a comparison ({fault.strerror}); give another --out") from None
-    out = []
     with Store(folder / FILE) as store:
         for i, one in enumerate(asked):
             part = lambda line, share, i=i: say(line, (i + share) / len(asked))  # noqa: E731
-            run = Comparison(one, store, by, workers or os.cpu_count() or 1, part)
-            out.append(run.null(null) if null else run.run())
-    return out
+            yield Comparison(one, store, by, workers or os.cpu_count() or 1, part)
 
 
-def _measure(task: Any) -> str:
+def stamp(by: str) -> dict[str, Any]:
+    """Who ran it, where and when."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"engine": by, "machine": machine(), "versions": versions(), "date": now}
+
+
+def measured_in(task: Any) -> str:
     """The test's number in words."""
     if not task.lower_is_better:
         return "share of right answers"

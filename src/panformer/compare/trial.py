@@ -41,12 +41,9 @@ def run(trial: Trial) -> dict[str, Any]:
     """`measure` (None where training diverged), parameters, seconds and the hash of the model; on one thread."""
     torch.set_num_threads(1)
     task = registry.task(trial.task)
-    done = train_once(trial.spec, task, trial.seed, trial.train)
-    measure = done.measure
-    if trial.test is not None and not math.isnan(measure):
-        measure = task.measure(done.model, trial.test)
+    done = train_once(trial.spec, task, trial.seed, trial.train, trial.test)
     return {
-        "measure": None if math.isnan(measure) else measure,
+        "measure": None if math.isnan(done.measure) else done.measure,
         "parameters": done.parameters,
         "seconds": round(done.seconds, 3),
         "spec_hash": done.spec_hash,

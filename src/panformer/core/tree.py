@@ -11,6 +11,7 @@ import yaml
 from .errors import InputError
 
 MAX_BYTES = 1_000_000
+MAP, SEQUENCE, TEXT = (f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str"))
 
 
 def read_tree(path: Path) -> Any:
@@ -31,30 +32,39 @@ def read_tree(path: Path) -> Any:
 def read_shipped(path: Path) -> Any:
     """The tree of a YAML file that comes with the package: as strict about keys, and much faster."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Fast)  # noqa: S506 - a SafeLoader that refuses more
+        loader = _Fast(path.read_text(encoding="utf-8"))
+        try:
+            node = loader.get_single_node()
+            return None if node is None else _plain(node, loader)
+        finally:
+            loader.dispose()
     except (yaml.YAMLError, ValueError) as fault:
         raise InputError(f"{path.name}: {' '.join(str(fault).split())}") from None
 
 
-class _Once(yaml.constructor.SafeConstructor):
-    """Refuses a key that is given twice."""
+def _plain(node: Any, loader: Any) -> Any:
+    """What a safe loader makes of a node, without its machinery for objects that are still being built."""
+    if isinstance(node, yaml.MappingNode) and node.tag == MAP:
+        return _once([(_plain(key, loader), _plain(value, loader)) for key, value in node.value])
+    if isinstance(node, yaml.SequenceNode) and node.tag == SEQUENCE:
+        return [_plain(item, loader) for item in node.value]
+    return node.value if node.tag == TEXT else loader.construct_object(node, deep=True)
 
-    def construct_mapping(self, node, deep=False):
-        _once([(self.construct_object(key, deep=True), None) for key, _ in node.value])
-        return super().construct_mapping(node, deep)
 
-
-class _Strict(_Once, yaml.SafeLoader):
-    """In plain Python, so that deep nesting ends in an error; refuses aliases, which can blow up."""
+class _Strict(yaml.SafeLoader):
+    """In plain Python, so that deep nesting ends in an error; refuses aliases, which can blow up, and a key given twice."""
 
     def compose_node(self, parent, index):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError(f"alias at line {self.peek_event().start_mark.line + 1}: write the value out")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node, deep=False):
+        _once([(self.construct_object(key, deep=True), None) for key, _ in node.value])
+        return super().construct_mapping(node, deep)
 
-class _Fast(_Once, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
-    pass
+
+_Fast: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:

@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, unknown
-from . import schema
-from .resolve import fault
+
+if TYPE_CHECKING:
+    from . import schema
 
 HERE = Path(__file__).parent
 EVIDENCE = HERE / "evidence"
@@ -64,6 +65,9 @@ class Row:
     def _read(self) -> tuple[schema.Paper | None, str]:
         if self.path is None:
             return None, ""
+        from . import schema  # a listing whose states are known does not wait for it
+        from .resolve import fault
+
         try:
             entry = schema.read(self.path)
         except InputError as told:
@@ -80,7 +84,7 @@ class Row:
     @property
     def fault(self) -> str:
         """Why a written entry does not count as built, or nothing."""
-        return self._read[1]
+        return self.state[2]
 
     @cached_property
     def evidence(self) -> dict[str, Any] | None:
@@ -95,15 +99,24 @@ class Row:
             return None
         return found if same else None
 
+    @cached_property
+    def state(self) -> tuple[str, str | None, str]:
+        """(status, verdict, fault)."""
+        if self.entry is None:
+            return "planned", None, self._read[1]
+        return ("checked", self.evidence["verdict"], "") if self.evidence else ("built", None, "")
+
+    def recall(self, status: str, verdict: str | None, fault: str) -> None:
+        """Take a state that was found before; whoever calls answers for that nothing has changed."""
+        self.__dict__["state"] = (status, verdict, fault)
+
     @property
     def status(self) -> str:
-        if self.entry is None:
-            return "planned"
-        return "checked" if self.evidence else "built"
+        return self.state[0]
 
     @property
     def verdict(self) -> str | None:
-        return self.evidence["verdict"] if self.evidence else None
+        return self.state[1]
 
     def public(self) -> dict[str, Any]:
         """What a listing says about the row."""

@@ -51,6 +51,7 @@ def _named(key: str, node: Any, at: str) -> str:
     return ""
 
 
+@cache
 def _exists(name: str) -> bool:
     return bool(re.fullmatch(r"[a-z]\w*(/[a-z]\w*)+", name)) and (ROOT / f"{name}.py").is_file()
 

@@ -1,0 +1,83 @@
+"""What is asked for becomes plans, or one line that says what is wrong; the model that arms change can learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from panformer.claims import registry, suites
+from panformer.compare import plan
+from panformer.compare.plan import Cell
+from panformer.core.errors import InputError
+from panformer.core.layout import Layout
+from panformer.model.build import build
+
+WITH = "attention,linear_attention:feature=elu"
+
+
+def asked_for(with_=WITH, by="parameters", seeds=2, task="mqar:vocab=8"):
+    (found,) = plan.plans(task, with_, (2,), (16,), seeds, by, (3e-3,), 4, None)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"task": "mqarr"}, "did you mean 'mqar'"),
+        ({"task": "mqar:vocabulary=8"}, "vocabulary"),
+        ({"task": "recall:vocab=8"}, "recall is a suite"),
+        ({"with_": "attention"}, "two or more arms"),
+        ({"with_": "attention,atention"}, "did you mean 'attention'"),
+        ({"with_": "attention,attention"}, "names 'attention' twice"),
+        ({"with_": "attention,attention:head=2"}, "head"),
+        ({"by": "money"}, "known: flops, parameters, time"),
+        ({"seeds": 1}, "two seeds or more"),
+    ],
+)
+def test_wrong_questions_are_refused_in_one_line(asked, says):
+    with pytest.raises(InputError, match=says) as fault:
+        asked_for(**asked)
+    assert "\n" not in str(fault.value)
+
+
+def test_an_arm_may_be_a_file(tmp_path):
+    path = tmp_path / "hybrid.yaml"
+    path.write_text("model: {schedule: [{mixer: min_gru}, {mixer: {use: attention, heads: 2}}]}")
+    asked = asked_for(f"attention,{path}")
+    made = asked.spec("hybrid", Cell(2, 16))
+    assert [s["mixer"] for s in made["schedule"]] == ["min_gru", {"use": "attention", "heads": 2}]
+    path.write_text("mixer: min_gru")
+    with pytest.raises(InputError, match=r"hybrid.yaml: unknown key 'mixer'"):
+        asked_for(f"attention,{path}")
+
+
+@pytest.mark.parametrize(
+    ("task", "ordered"), [("mqar", True), ("docs", True), ("digit-bags", True), ("weather", False)]
+)
+def test_tokens_are_as_loud_as_their_places(task, ordered):
+    (asked,) = plan.plans(task, WITH, (), (32,), 2, "parameters", (3e-3,), 1, None)
+    model = build(asked.spec("attention", asked.cells[0]), seed=0)
+    batch = registry.task(asked.task(asked.cells[0])).batch(torch.Generator().manual_seed(0), 8)
+    assert (model.embed.position is not None) == ordered
+    with torch.no_grad():
+        whole = model.embed(batch.x)[0].std()
+        waves = model.embed.position.add(torch.zeros(1, 32, 32), Layout.dense(1, 32)).std() if ordered else 0
+    assert whole > 1.2 * waves, "places drown the tokens"
+
+
+@pytest.mark.parametrize("text", ["4,4", "0", "a", "-1"])
+def test_numbers_are_different_and_above_nothing(text):
+    with pytest.raises(InputError, match="--lengths"):
+        plan.numbers(text, int, "--lengths")
+
+
+@pytest.mark.parametrize("entry", [e for s in suites.SUITES.values() for e in s.entries], ids=lambda e: e.name)
+def test_every_entry_of_every_suite_can_be_asked_for(entry):
+    assert suites.find(entry.name) == entry and list(entry.lengths) == sorted(set(entry.lengths))
+    tasks = [registry.task(entry.at(n)) for n in entry.lengths]
+    shapes = [(t.batch(torch.Generator().manual_seed(0), 32).x.shape, str(t.ends())) for t in tasks]
+    assert len(set(shapes)) == len(shapes), "a length that changes nothing"
+    (asked,) = plan.plans(entry.name, WITH, (), (16,), 2, "parameters", (3e-3,), 1, None)
+    batch = tasks[0].batch(torch.Generator().manual_seed(0), 2)
+    for arm in asked.arms:
+        assert build(asked.spec(arm, asked.cells[0]), seed=0)(batch.x, batch.lengths).isfinite().all()
