@@ -69,6 +69,8 @@ def spec(task: Task, mixer: str, choice: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     if choice["position"] != "none":
         tree["position"] = place(choice["position"], form, tree["causal"])
+    if choice["position"] == "sinusoidal" and "scale" in find("embeds", form.embed["use"]).Config.model_fields:
+        tree["embed"]["scale"] = True  # or its waves of 1 would drown what is looked up
     return tree
 
 

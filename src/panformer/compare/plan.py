@@ -24,7 +24,6 @@ TUNED_ON = 100  # the seed that rates are chosen on; the seeds that are judged c
 CLOSE = 0.1  # how far parameters may lie from those of the first arm
 STEP = 8  # widths are multiples of it
 LAYERS, HEADS = 2, 4
-LOUD = 50.0  # brings a table of tokens to the size of the waves that mark places
 Tree = dict[str, Any]
 N = TypeVar("N", int, float)
 
@@ -111,7 +110,7 @@ def base(ends: Mapping[str, Any]) -> Tree:
     return {
         "causal": bool(ends.get("causal", False)),
         **({"position": {"use": "sinusoidal"}} if "position" in fields else {}),
-        **({"embed": {"scale": LOUD}} if {"position", "scale"} <= set(fields) else {}),
+        **({"embed": {"scale": True}} if {"position", "scale"} <= set(fields) else {}),
         "schedule": [{"repeat": LAYERS, "mixer": {"use": "attention", "heads": HEADS}, "channel": "mlp"}],
     }
 

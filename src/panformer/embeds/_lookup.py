@@ -12,15 +12,22 @@ from ..core.layout import Layout
 from ._finish import Finished, Ordered, laid
 
 
+START = 0.02  # deviation of new tables
+
+
 class Options(Ordered):
     size: int | None = Field(None, gt=0, description="width of the table, then projected; default: the model's")
     scale: bool | float = (
-        False  # table vectors times sqrt(size), as where a head shares the table, or times this number
+        False  # table vectors times sqrt(size), which brings new ones to size 1, or times this number
     )
 
 
 class Lookup(Finished):
-    """project(drop(norm(table[id] * scale + type + position))). Ids that are out of range are refused on the CPU."""
+    """project(drop(norm(table[id] * scale + type + position))). Ids that are out of range are refused on the CPU.
+
+    New vectors have numbers of 0.02, beside which fixed waves (`sinusoidal`, of size 1) are all that a layer sees: `scale:
+    true` goes with them, under which they begin at 1. Vaswani et al. 2017.
+    """
 
     reads = "tokens"
 
@@ -28,7 +35,7 @@ class Lookup(Finished):
         size = c.size or width
         super().__init__(c, size)
         self.scale = (size**0.5 if c.scale else 1.0) if isinstance(c.scale, bool) else c.scale
-        self.table = _table(vocab, size)
+        self.table = _table(vocab, size, size**-0.5 if c.scale is True else START)
         self.types = _table(types, size) if types else None
         self.project = linear(size, width) if c.size is not None else None
 
@@ -49,9 +56,9 @@ class Lookup(Finished):
         return _find(self.table, ids, "token id")
 
 
-def _table(rows: int, size: int) -> nn.Embedding:
+def _table(rows: int, size: int, std: float = START) -> nn.Embedding:
     table = nn.Embedding(rows, size)
-    nn.init.normal_(table.weight, std=0.02)
+    nn.init.normal_(table.weight, std=std)
     return table
 
 

@@ -15,7 +15,8 @@ from ..ops.rotary import sinusoid
 class Sinusoidal(Position):
     """x + [sin(t r_0), cos(t r_0), sin(t r_1), ...], r_i = base^(-2i / width), t the position.
 
-    With P coordinates each gets an equal part of the width. Vaswani et al. 2017.
+    With P coordinates each gets an equal part of the width. Tables of tokens take `scale: true` beside it, so that
+    their vectors are as large as these. Vaswani et al. 2017.
     """
 
     paper = "Vaswani et al. 2017, Attention is all you need"
