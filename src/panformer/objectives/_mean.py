@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..core.errors import InputError
-
-IGNORE = -100  # a target that is not asked for
+from ..ops import cross_entropy as op
+from ..ops.cross_entropy import IGNORE as IGNORE
 
 
 def mean(terms: Tensor, keep: Tensor | None = None) -> dict[str, Tensor]:
@@ -28,9 +27,7 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> dic
         raise InputError(f"answers {tuple(logits.shape)} do not fit targets {tuple(target.shape)}")
     if target.device.type == "cpu" and target.numel() and int(target.max()) >= logits.shape[-1]:
         raise InputError(f"class {int(target.max())} is outside the {logits.shape[-1]} that the head answers")
-    flat = logits.flatten(0, -2)
-    flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
-    terms = F.cross_entropy(flat, target.flatten(), reduction="none", ignore_index=IGNORE, label_smoothing=smoothing)
+    terms = op.cross_entropy(logits.flatten(0, -2), target.flatten(), smoothing)
     return mean(terms, target.flatten() != IGNORE)
 
 
