@@ -1,7 +1,7 @@
-"""cross_entropy over large vocabularies on a CPU, some rows at a time.
+"""cross_entropy over large vocabularies in bf16 on a CPU, some rows at a time.
 
-Neither logits in fp32 nor their softmax are ever whole: a few rows are widened in cache, only the logarithm of each row's
-sum is kept, and the slope is written once, in the number format of the logits.
+Neither logits in fp32 nor their softmax are ever whole: a few rows are widened in cache, nothing but the logits is kept, and
+the slope is written once, in their number format.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ ROOM = 1 << 18  # of them at a time
 
 
 def refuses(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> str | None:
-    if logits.device.type != "cpu" or logits.dtype not in (torch.float32, torch.bfloat16):
-        return "neither in fp32 nor in bf16 on a CPU"
+    if logits.device.type != "cpu" or logits.dtype != torch.bfloat16:
+        return "not in bf16 on a CPU: without a change of format the plain form is as quick"
     if smoothing > 0:
         return "targets are not smoothed here"
     if logits.numel() < LEAST:
@@ -43,22 +43,22 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, target: Tensor) -> Tensor:
         asked = target >= 0
         index = target.clamp(min=0)[:, None]
-        total = logits.new_empty(len(logits), dtype=torch.float32)
+        out = logits.new_empty(len(logits), dtype=torch.float32)
         for rows in _pieces(logits):
-            total[rows] = logits[rows].float().logsumexp(1)
-        ctx.save_for_backward(logits, index, asked, total)
-        return torch.where(asked, total - logits.gather(1, index)[:, 0].float(), 0)
+            out[rows] = torch._log_softmax(logits[rows].float(), 1, False).gather(1, index[rows])[:, 0]
+        ctx.save_for_backward(logits, index, asked)
+        return torch.where(asked, -out, 0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> Any:
-        logits, index, asked, total = ctx.saved_tensors
+        logits, index, asked = ctx.saved_tensors
         out = torch.empty_like(logits)
         factor = torch.where(asked, slope, 0)[:, None]
         for rows in _pieces(logits):
-            part = logits[rows].float() - total[rows, None]
-            part.exp_().scatter_add_(1, index[rows], part.new_full((len(part), 1), -1.0))
-            torch.mul(part, factor[rows], out=out[rows])
+            part = torch._softmax(logits[rows].float(), 1, False)
+            part.scatter_add_(1, index[rows], part.new_full((len(part), 1), -1.0))
+            out[rows] = part.mul_(factor[rows])
             if not asked[rows].all():
                 out[rows].masked_fill_(~asked[rows, None], 0)  # also where a logit is no number
         return out, None
