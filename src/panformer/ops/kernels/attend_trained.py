@@ -89,12 +89,14 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool) -> Tensor:
         out = _like(q, v.shape[-1])
+        q, v = q.contiguous(), v.contiguous()  # head by head, as products read them
+        k = (k - k.mean(2, keepdim=True)).contiguous()
         pieces, tile = _pieces(q, k, causal)
         scores = sum((p.queries.stop - p.queries.start) * p.keys.stop for p in pieces) * q.shape[0] * q.shape[1]
         keep = scores <= q.numel() + k.numel() + v.numel() + out.numel()
         weights = []
         for row, heads in _groups(q, k, pieces):
-            a, b, c, to = q[row, heads], _centred(k[row, heads]), v[row, heads], out[row, heads]
+            a, b, c, to = (x[row, heads] for x in (q, k, v, out))
             for piece in pieces:
                 weight = _weights(a, b, piece, tile, scale)
                 to[:, piece.queries] = torch.bmm(weight, c[:, piece.keys])
@@ -108,11 +110,12 @@ class _Attend(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> Any:
         q, k, v, *weights = ctx.saved_tensors
+        slope = slope.contiguous()
         slopes = [_like(x, x.shape[-1]) for x in (q, k, v)]
         pieces, tile = _pieces(q, k, ctx.causal)
         kept = iter(weights)
         for row, heads in _groups(q, k, pieces):
-            a, b, c, g = q[row, heads], _centred(k[row, heads]), v[row, heads], slope[row, heads]
+            a, b, c, g = (x[row, heads] for x in (q, k, v, slope))
             of_q, of_k, of_v = (x[row, heads] for x in slopes)
             sums: list[Tensor] = []
             for piece in pieces:
@@ -152,10 +155,6 @@ def _groups(q: Tensor, k: Tensor, pieces: list[Piece]) -> Iterator[tuple[int, sl
     for row in range(q.shape[0]):
         for start in range(0, q.shape[1], size):
             yield row, slice(start, start + size)
-
-
-def _centred(k: Tensor) -> Tensor:
-    return k - k.mean(1, keepdim=True)
 
 
 def _weights(q: Tensor, k: Tensor, piece: Piece, tile: Tensor, scale: float) -> Tensor:
