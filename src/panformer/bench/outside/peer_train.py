@@ -35,18 +35,7 @@ def load(setup):
 
 
 def litgpt(weights, heads, length):
-    """Its GPT alone: what the package loads besides (lightning, for its training scripts) has no part in a model."""
-    import importlib.util
-    import sys
-    import types
-
-    home = importlib.util.find_spec("litgpt").submodule_search_locations
-    scripts = types.ModuleType("litgpt.scripts.convert_hf_checkpoint")
-    scripts.qkv_reassemble = None  # of its checkpoints' older layout
-    package = types.ModuleType("litgpt")
-    package.__path__ = list(home)
-    sys.modules |= {"litgpt": package, "litgpt.scripts": types.ModuleType("litgpt.scripts")}
-    sys.modules[scripts.__name__] = scripts
+    alone()
     from litgpt.config import Config
     from litgpt.model import GPT
 
@@ -59,6 +48,22 @@ def litgpt(weights, heads, length):
     model = GPT(config)
     model.load_state_dict(weights)
     return model.train()
+
+
+def alone():
+    """litgpt's model by itself: what the package loads besides (lightning, for its training scripts) has no part in it."""
+    import importlib.util
+    import sys
+    import types
+
+    if "litgpt" in sys.modules:
+        return
+    package, scripts, convert = (
+        types.ModuleType(f"litgpt{part}") for part in ("", ".scripts", ".scripts.convert_hf_checkpoint")
+    )
+    package.__path__ = list(importlib.util.find_spec("litgpt").submodule_search_locations)
+    convert.qkv_reassemble = None  # for checkpoints in an older layout
+    sys.modules |= {module.__name__: module for module in (package, scripts, convert)}
 
 
 if __name__ == "__main__":
