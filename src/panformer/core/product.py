@@ -28,6 +28,8 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def refuses(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
     """Why torch's own product serves this call, or None."""
+    if torch.compiler.is_compiling():
+        return "it is being traced"
     if x.device.type != "cpu" or x.dtype != torch.float32 or weight.dtype != torch.float32:
         return "not in fp32 on a CPU"
     if not _gains():
@@ -38,8 +40,6 @@ def refuses(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
         return f"fewer than {LEAST} multiplications"
     if torch.is_autocast_enabled("cpu"):
         return "autocast chooses the number format"
-    if torch.compiler.is_compiling():
-        return "it is being traced"
     if any(type(t) not in (Tensor, torch.nn.Parameter) for t in (x, weight, bias) if t is not None):
         return "tensors of another kind"
     if torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():

@@ -38,13 +38,13 @@ def refuses(
     dropout: float = 0.0,
     cap: float | None = None,
 ) -> str | None:
+    if torch.compiler.is_compiling():
+        return "the pieces would be traced one by one"
     why = lacks(q.device, q.dtype)
     if why is not None:
         return why
     if not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)):
         return "nothing to differentiate"
-    if torch.compiler.is_compiling():
-        return "the pieces would be traced one by one"
     if torch._C._len_torch_dispatch_stack() or torch._C._functorch.maybe_current_level() is not None:
         return "the operations are watched or transformed"
     if cap is not None or dropout > 0:
