@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
 from ..core.families import Linear, Plain
+from ..core.layout import exporting
 from ..core.product import LEAST, product
 from .activations import ACTIVATIONS, Activation
 
@@ -39,7 +40,10 @@ def _joined(x: Tensor, maps: tuple[nn.Module, ...]) -> bool:
         return False
     if x.numel() * sum(len(m.weight) for m in maps) < LEAST or len({m.bias is None for m in maps}) > 1:
         return False
-    if torch._C._len_torch_dispatch_stack() or torch.compiler.is_compiling() or hooks._has_any_global_hook():
+    if any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in maps):
         return False
-    watched = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in maps)
-    return not watched and all(type(m.weight) is nn.Parameter for m in maps)
+    if torch.compiler.is_compiling():
+        return not exporting()
+    if torch._C._len_torch_dispatch_stack() or hooks._has_any_global_hook():
+        return False
+    return all(type(m.weight) is nn.Parameter for m in maps)
