@@ -22,7 +22,7 @@ def drawn(bias=True):
 def test_one_product_is_all_of_them_with_their_gradients(bias):
     x, maps = drawn(bias)
     x = x.detach().double().requires_grad_()
-    assert module._joined(x, tuple(maps))
+    assert module._joined(x, tuple(maps)) == maps
     leaves = [x, *(p for m in maps for p in m.parameters())]
     got, want = together(x, *maps), [m(x) for m in maps]
     for one, other in zip(got, want, strict=True):

@@ -80,7 +80,7 @@ def shape(layers: int, width: int, length: int, rotary: bool = False) -> dict[st
 
 def loss(model: Model, x: Tensor) -> Tensor:
     """Ours, as `panformer train` computes it."""
-    read, target = OBJECTIVE.corrupt(x, Layout.dense(*x.shape, device=x.device), torch.Generator())
+    read, target = OBJECTIVE.corrupt(x, Layout.dense(x.shape[0], x.shape[1], device=x.device), torch.Generator())
     found: Tensor = OBJECTIVE.loss(model(read), target)["loss"]
     return found
 
@@ -166,7 +166,8 @@ def _litgpt(stack: ExitStack, ours: Model, x: Tensor, plan: Plan, missing: dict[
         missing.setdefault("litgpt", "it races on a CPU")
         return []
     home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    np.savez(home / "weights.npz", **{name: t.detach().numpy() for name, t in peers.for_litgpt(ours).items()})
+    weights: dict[str, Any] = {name: t.numpy() for name, t in peers.for_litgpt(ours).items()}
+    np.savez(home / "weights.npz", **weights)
     np.save(home / "tokens.npy", x.numpy())
     setup = {"weights": str(home / "weights.npz"), "tokens": str(home / "tokens.npy"), "heads": HEADS}
     return invite(stack, python, OUTSIDE / "peer_train.py", {"litgpt": tuple(PRECISIONS)}, setup, plan, missing)

@@ -24,26 +24,29 @@ def together(x: Tensor, *maps: nn.Module) -> tuple[Tensor, ...]:
 
     Plain maps in training on a CPU are one product: x is read and rounded once, and so is the slope that comes back.
     """
+    plain = _joined(x, maps)
+    if plain:
+        biases = [m.bias for m in plain if m.bias is not None]
+        out = product(x, torch.cat([m.weight for m in plain]), torch.cat(biases) if biases else None)
+        return out.split([m.out_features for m in plain], -1)
     kind = type(maps[0])
-    if _joined(x, maps):
-        bias = None if maps[0].bias is None else torch.cat([m.bias for m in maps])
-        out = product(x, torch.cat([m.weight for m in maps]), bias)
-        return out.split([len(m.weight) for m in maps], -1)
     if issubclass(kind, Linear) and all(type(m) is kind for m in maps):
         return kind.together(x, maps)
     return tuple(m(x) for m in maps)
 
 
-def _joined(x: Tensor, maps: tuple[nn.Module, ...]) -> bool:
-    """Whether plain maps, which nobody watches one by one, gain as one product."""
-    if not torch.is_grad_enabled() or x.device.type != "cpu" or any(type(m) is not Plain for m in maps):
-        return False
-    if x.numel() * sum(len(m.weight) for m in maps) < LEAST or len({m.bias is None for m in maps}) > 1:
-        return False
-    if any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in maps):
-        return False
+def _joined(x: Tensor, maps: tuple[nn.Module, ...]) -> list[Plain]:
+    """The maps, if they are plain, nobody watches them one by one, and they gain as one product; else none."""
+    plain = [m for m in maps if type(m) is Plain]
+    if not torch.is_grad_enabled() or x.device.type != "cpu" or len(plain) < len(maps):
+        return []
+    few = x.numel() * sum(m.out_features for m in plain) < LEAST
+    if few or any((m.bias is None) != (plain[0].bias is None) for m in plain):
+        return []
+    if any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in plain):
+        return []
     if torch.compiler.is_compiling():
-        return not exporting()
+        return [] if exporting() else plain
     if torch._C._len_torch_dispatch_stack() or hooks._has_any_global_hook():
-        return False
-    return all(type(m.weight) is nn.Parameter for m in maps)
+        return []
+    return plain if all(type(m.weight) is nn.Parameter for m in plain) else []

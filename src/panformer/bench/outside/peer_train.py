@@ -1,5 +1,7 @@
 """Peers that train: one step of a small decoder, with weights and tokens that were written down for it."""
 
+from typing import Any
+
 from peer_serve import serve
 
 
@@ -58,12 +60,13 @@ def alone():
 
     if "litgpt" in sys.modules:
         return
-    package, scripts, convert = (
+    home: Any = importlib.util.find_spec("litgpt")
+    package, _, convert = made = [
         types.ModuleType(f"litgpt{part}") for part in ("", ".scripts", ".scripts.convert_hf_checkpoint")
-    )
-    package.__path__ = list(importlib.util.find_spec("litgpt").submodule_search_locations)
-    convert.qkv_reassemble = None  # for checkpoints in an older layout
-    sys.modules |= {module.__name__: module for module in (package, scripts, convert)}
+    ]
+    package.__path__ = list(home.submodule_search_locations)
+    vars(convert)["qkv_reassemble"] = None  # for checkpoints in an older layout
+    sys.modules |= {module.__name__: module for module in made}
 
 
 if __name__ == "__main__":
