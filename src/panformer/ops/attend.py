@@ -75,4 +75,6 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     return draw(2, 4, 70, 8), draw(2, 2, 70, 8), draw(2, 2, 70, 8), Same() & Causal(), at, at, 0.35
 
 
-attend = Operator("attend", reference, STEP, ROWS, WINDOW, GROUPS, BLOCKS, PRODUCTS, TRAINED, SDPA, sample=sample)
+attend = Operator(
+    "attend", reference, STEP, ROWS, WINDOW, GROUPS, BLOCKS, PRODUCTS, TRAINED, SDPA, sample=sample, whole=True
+)

@@ -6,7 +6,8 @@ Before a kernel serves its first call on a device and number format it has to gi
 gradients where the call wants them, to the small `sample`; one that does not is left out there, with one warning.
 While `torch.export` reads the code one program must serve all input, so no kernel may choose by it: the operator's
 `traced` form runs, whose loops and shapes do not depend on numbers in the input, or the reference where that holds.
-`torch.compile` asks whether anyone records or pins when it compiles; code that it made while nobody did tells nothing later.
+`torch.compile` ends a graph at an operator, but at one that is `whole` it reads on, if nobody records or pins while it
+compiles; that code tells nothing later.
 """
 
 from __future__ import annotations
@@ -59,9 +60,11 @@ class Operator:
         *kernels: Kernel,
         sample: Sample,
         traced: Callable[..., Any] | None = None,
+        whole: bool = False,
     ) -> None:
         self.name, self.reference, self.kernels, self.sample = name, reference, kernels, sample
         self.traced = reference if traced is None else traced
+        self.whole = whole  # whether torch.compile may read on through it: its compiled graphs were tried with others'
         self.found: dict[Class, Found] = {}
         self.faulty: set[str] = set()  # names of kernels that failed anywhere: compiled code looks no closer
 
@@ -69,7 +72,7 @@ class Operator:
         if exporting():
             self._note("traced")
             return self.traced(*args)
-        if torch.compiler.is_compiling() and _unwatched():
+        if self.whole and torch.compiler.is_compiling() and _unwatched():
             return self._first(args)(*args)
         pinned, heard = _pinned.get(), _heard.get()
         if heard is not None:

@@ -29,4 +29,4 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     return Draw(device, dtype)(5, 11), target, 0.0
 
 
-cross_entropy = Operator("cross_entropy", reference, ROWS, sample=sample)
+cross_entropy = Operator("cross_entropy", reference, ROWS, sample=sample, whole=True)
