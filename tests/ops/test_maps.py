@@ -43,6 +43,8 @@ def test_maps_that_are_watched_run_one_by_one():
     with torch.nn.modules.module.register_module_forward_hook(lambda m, i, o: seen.append(o)):
         together(x, *maps)
     assert len(seen) == 4
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+        assert not module._joined(x, tuple(maps))
     with torch.no_grad():
         assert not module._joined(x, tuple(maps))
     other = torch.nn.Linear(8, 4)
