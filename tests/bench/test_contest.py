@@ -154,6 +154,10 @@ def test_what_is_installed_is_installed_once(tmp_path, monkeypatch):
     assert venv.prepare("x", ["good==1"], said.append)[1] == {} and asked == []
     assert venv.prepare("x", ["good==1", "bad==1"], said.append)[1] == {"bad==1": "ERROR: no such thing"}
     assert all("good==1" not in c for c in asked)
+    asked.clear()
+    assert venv.prepare("x", ["good==1"], said.append, alone=["part==1"])[1] == {}
+    assert [c[-2:] for c in asked] == [["--no-deps", "part==1"]]
+    assert venv.prepare("x", ["good==1"], said.append, alone=["part==1"])[1] == {} and len(asked) == 1
 
 
 def test_a_failed_install_says_pips_last_error():

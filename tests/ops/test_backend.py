@@ -8,8 +8,11 @@ import torch
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from panformer.core.layout import Layout
+from panformer.core.score import Same
 from panformer.measure.cost import of_step, trace
 from panformer.ops import check
+from panformer.ops.attend import attend
 from panformer.ops.backend import Kernel, Operator, only, operators, record
 from panformer.ops.check import Draw, compare, tolerance
 
@@ -207,3 +210,22 @@ def test_every_format_has_a_tolerance():
     finally:
         torch.set_float32_matmul_precision("highest")
     assert {tolerance(d) for d in FORMATS} == {1e-9, 1e-4, 5e-2}
+
+
+def test_compiled_code_reads_on_through_a_whole_operator_unless_it_is_watched():
+    at = Layout.dense(1, 6)
+    q = torch.randn(1, 2, 6, 4)
+
+    def graphs():
+        torch._dynamo.reset()
+        seen = []
+        run = torch.compile(
+            lambda q: attend(q + 1, q, q, Same(), at, at, 0.5) * 2, backend=lambda g, _: seen.append(g) or g
+        )
+        torch.testing.assert_close(run(q), attend(q + 1, q, q, Same(), at, at, 0.5) * 2)
+        return len(seen)
+
+    assert graphs() == 1
+    with record() as used:
+        assert graphs() > 1
+    assert used["attend:sdpa"] >= 2

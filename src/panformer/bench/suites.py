@@ -1,4 +1,4 @@
-"""What is raced, by name. `dense` and `train` need no peers of their own: transformers runs in this process."""
+"""What is raced, by name. `dense` needs no peers of its own: transformers runs in this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from ..core.spec import locate
 from ..core.tree import read_tree
@@ -23,6 +22,7 @@ from .long import long
 from .pages import pages
 from .race import Time, matmul_rate, race
 from .step import step
+from .train import train
 from .vision import vision
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -51,35 +51,6 @@ def dense(plan: Plan, layers: int = 12, batch: int = 4, length: int = 128) -> di
     return _told("dense", dense, rows, size, plan)
 
 
-def train(plan: Plan, batch: int = 8, length: int = 256) -> dict[str, Any]:
-    """Training step (forward, backward, AdamW) of a 6-layer, width-384 decoder."""
-    layers, width, heads, vocab, device = 6, 384, 6, 8192, plan.device
-    x = torch.randint(0, vocab, (batch, length), generator=torch.Generator().manual_seed(0)).to(device)
-    rows, gap = [], 0.0
-    for name, dtype in PRECISIONS.items():
-        peer = peers.gpt2(layers, width, heads, vocab, length).train()
-        spec = read_tree(locate("gpt2")) | {"width": width, "position": {"use": "learned", "length": length}}
-        spec["embed"] |= {"vocab": vocab}
-        spec["schedule"][0] |= {"repeat": layers}
-        spec["schedule"][0]["mixer"] |= {"heads": heads}
-        spec["head"] |= {"vocab": vocab}
-        ours = build(spec, seed=0).train()
-        flops = 3 * of_model(ours, length, batch).flops
-        peers.copy_gpt2(peer, ours)
-        ours, peer = ours.to(device), peer.to(device)
-        if name == "fp32":
-            with torch.no_grad():
-                gap = largest_gap(ours(x), peer(x).logits)
-        runners = {
-            OURS: _step(ours, lambda m: _causal(m(x), x), dtype),
-            "transformers": _step(peer, lambda m: _causal(m(x).logits, x), dtype),
-        }
-        times = race(runners, plan.rounds)
-        rows += _rows("train", name, times, gap, batch * length, "tokens", flops, matmul_rate(dtype, device))
-    size = {"layers": layers, "width": width, "batch": batch, "length": length}
-    return _told("train", train, rows, size, plan)
-
-
 SUITES: Mapping[str, Callable[[Plan], dict[str, Any]]] = {
     "decode": decode,
     "dense": dense,
@@ -92,24 +63,6 @@ SUITES: Mapping[str, Callable[[Plan], dict[str, Any]]] = {
     "train": train,
     "vision": vision,
 }
-
-
-def _step(model: Any, loss: Callable[[Any], torch.Tensor], dtype: torch.dtype) -> Callable[[], None]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    device = next(model.parameters()).device.type
-
-    def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            value = loss(model)
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return step
-
-
-def _causal(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), x[:, 1:].flatten())
 
 
 def _rows(
@@ -128,6 +81,6 @@ def _rows(
 def _told(
     name: str, suite: Callable[..., Any], rows: list[dict[str, Any]], size: dict[str, Any], plan: Plan
 ) -> dict[str, Any]:
-    goals = [goal(f"{p} against transformers", rows, p, 1.4 if name == "train" else 1.0, (p,)) for p in PRECISIONS]
+    goals = [goal(f"{p} against transformers", rows, p, 1.0, (p,)) for p in PRECISIONS]
     return {"suite": name, "what": suite.__doc__, "rows": rows, "goals": goals, "missing": {}, "size": size,
             "rounds": plan.rounds, "device": plan.device}  # fmt: skip

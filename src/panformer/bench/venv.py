@@ -24,10 +24,13 @@ def home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "panformer" / "peers"
 
 
-def prepare(name: str, wants: Sequence[str], say: Callable[[str], None]) -> tuple[Path, dict[str, str]]:
+def prepare(
+    name: str, wants: Sequence[str], say: Callable[[str], None], alone: Sequence[str] = ()
+) -> tuple[Path, dict[str, str]]:
     """(the python of the environment `name` with `wants` installed, why each of the others is not).
 
-    What a run before installed is not installed again; what failed is tried again.
+    What a run before installed is not installed again; what failed is tried again. `alone` come without what they ask
+    for, where a part of them does with less.
     """
     folder = home() / name
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -36,17 +39,22 @@ def prepare(name: str, wants: Sequence[str], say: Callable[[str], None]) -> tupl
         _must([sys.executable, "-m", "venv", str(folder)], "no environment for the peers")
     record = folder / DONE
     have: list[str] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
-    missing = [w for w in wants if w not in have]
+    missing, bare = ([w for w in some if w not in have] for some in (wants, alone))
     failed: dict[str, str] = {}
-    if missing:
-        say(f"installing {', '.join(missing)}")
-        for batch in ([missing], [[w] for w in missing]):  # at once, so that they fit each other; else one by one
+    if missing or bare:
+        say(f"installing {', '.join([*missing, *bare])}")
+        install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        for batch in ([missing], [[w] for w in missing]) if missing else ():  # at once, so that they fit; else singly
             failed = {}
             for group in batch:
-                why = _fault([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *group])
+                why = _fault([*install, *group])
                 failed |= {} if why is None else dict.fromkeys(group, why)
             if not failed:
                 break
+        for want in bare:
+            why = _fault([*install, "--no-deps", want])
+            failed |= {} if why is None else {want: why}
+        missing += bare
         record.write_text(json.dumps(have + [w for w in missing if w not in failed]), encoding="utf-8")
     return python, failed
 

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..core.errors import InputError
 from ..core.families import Head, Linear, linear, stamp
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
+from ..core.product import product
 from ..ops.activations import ACTIVATIONS, Activation
 
 
@@ -70,7 +70,7 @@ class Lm(Head):
             x = self.norm(self.act(self.dense(x)), at)
         x = x if self.scale == 1 else self.scale * x
         if self.form is None or torch.is_grad_enabled():
-            logits = F.linear(x, table, self.bias)
+            logits = product(x, table, self.bias)
         else:
             logits = self._formed(self.form, table)(x)
         return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from ..core.errors import InputError
-from ..core.families import Linear
+from ..core.families import Linear, is_plain
 from ..core.spec import Stand
 
 
@@ -19,7 +19,7 @@ def replace_linears(root: nn.Module, stand: Stand) -> list[str]:
     done: dict[int, Linear] = {}
     paths = []
     for path, module in list(root.named_modules(remove_duplicate=False)):
-        if type(module) is not nn.Linear or not fnmatchcase(path, stand.where):
+        if not is_plain(module) or not fnmatchcase(path, stand.where):
             continue
         if id(module) not in done:
             part: Linear = stand.use.part(stand.use, module.in_features, module.out_features, module.bias is not None)

@@ -6,6 +6,8 @@ Before a kernel serves its first call on a device and number format it has to gi
 gradients where the call wants them, to the small `sample`; one that does not is left out there, with one warning.
 While `torch.export` reads the code one program must serve all input, so no kernel may choose by it: the operator's
 `traced` form runs, whose loops and shapes do not depend on numbers in the input, or the reference where that holds.
+`torch.compile` ends a graph at an operator, but at one that is `whole` it reads on, if nobody records or pins while it
+compiles; that code tells nothing later.
 """
 
 from __future__ import annotations
@@ -58,9 +60,11 @@ class Operator:
         *kernels: Kernel,
         sample: Sample,
         traced: Callable[..., Any] | None = None,
+        whole: bool = False,
     ) -> None:
         self.name, self.reference, self.kernels, self.sample = name, reference, kernels, sample
         self.traced = reference if traced is None else traced
+        self.whole = whole  # whether torch.compile may read on through it: its compiled graphs were tried with others'
         self.found: dict[Class, Found] = {}
         self.faulty: set[str] = set()  # names of kernels that failed anywhere: compiled code looks no closer
 
@@ -68,6 +72,8 @@ class Operator:
         if exporting():
             self._note("traced")
             return self.traced(*args)
+        if self.whole and torch.compiler.is_compiling() and _unwatched():
+            return self._first(args)(*args)
         pinned, heard = _pinned.get(), _heard.get()
         if heard is not None:
             heard.append((self, args))
@@ -82,6 +88,13 @@ class Operator:
                 raise RuntimeError(f"{self.name}: kernel {pinned} refuses: {reason}")
         self._note("reference")
         return self.reference(*args)
+
+    def _first(self, args: tuple[Any, ...]) -> Callable[..., Any]:
+        """What serves a call in compiled code."""
+        for kernel in self.kernels:
+            if kernel.name not in self.faulty and kernel.refuses(*args) is None:
+                return kernel.run
+        return self.reference
 
     def why(self, *args: Any) -> dict[str, str | None]:
         """Every kernel's reason for refusing this call; None where it would run."""
@@ -119,6 +132,15 @@ class Operator:
         used = _used.get()
         if used is not None:
             used[f"{self.name}:{backend}"] += 1
+
+
+def _unwatched() -> bool:
+    """Whether no backend is pinned, recorded or listened for."""
+    return _pinned.get() is None and _used.get() is None and _heard.get() is None
+
+
+vars(_unwatched)["_dynamo_marked_constant"] = True  # torch.compile cannot read context variables: it asks once, and
+# code compiled while nobody watched is not watched later
 
 
 def operators() -> list[Operator]:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ..core.errors import InputError
 from ..core.families import Position
-from ..core.layout import Layout, exporting
+from ..core.layout import Layout
 from ..core.part import Config as Base
 
 
@@ -52,4 +52,5 @@ def _place(at: Layout) -> tuple[Tensor, int]:
         index = torch.arange(at.length, device=at.device).expand(at.batch, -1)
         first = torch.where(at.starts, index, 0).cummax(1).values
         place = torch.where(at.valid, index - first, 0)
-    return place, at.length - 1 if exporting() else int(place.max())
+    traced = torch.compiler.is_compiling()  # then no number is known; what is past the table fails in the look-up
+    return place, at.length - 1 if traced else int(place.max())

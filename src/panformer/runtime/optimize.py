@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import InputError
+from ..core.families import is_plain
 from ..core.layout import Batch, Layout
 from ..core.part import Config, config
 from ..core.spec import Stand
@@ -161,7 +162,7 @@ def best_form(plain: nn.Linear, for_: Goal, forms: Sequence[Config], rows: int) 
 
 def narrowed(model: Model, rows: int) -> tuple[Model, list[Edit]] | None:
     """The model in bf16, where it is in fp32 and its largest map is faster so."""
-    plain = [m for m in model.modules() if type(m) is nn.Linear]
+    plain = [m for m in model.modules() if is_plain(m)]
     kinds = {p.dtype for p in model.parameters()}
     if not plain or kinds != {torch.float32}:
         return None
@@ -178,7 +179,7 @@ def _replaced(model: Model, goal: Goal, forms: Sequence[Config], rows: int, reac
     out = copy.deepcopy(model).eval()
     maps: dict[tuple[int, int, bool], list[str]] = {}
     for path, module in out.named_modules():
-        if type(module) is nn.Linear:
+        if is_plain(module):
             maps.setdefault((module.in_features, module.out_features, module.bias is not None), []).append(path)
     ledger: list[Edit] = []
     stands = list(out.spec.linears)

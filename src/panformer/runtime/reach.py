@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..core.families import Linear
+from ..core.families import Linear, is_plain
 
 A = TypeVar("A")
 Reach = Mapping[str, tuple[Tensor, Tensor]]  # the least and the largest number of each input of a map, by its path
@@ -28,7 +28,7 @@ def watched(model: nn.Module, run: Callable[[], A]) -> tuple[A, Reach]:
 
         return look
 
-    plain = {n: m for n, m in model.named_modules() if type(m) is nn.Linear}
+    plain = {n: m for n, m in model.named_modules() if is_plain(m)}
     hooks = [m.register_forward_pre_hook(watch(n)) for n, m in plain.items()]
     try:
         return run(), found

@@ -22,6 +22,7 @@ PACKAGES = (
     "onnxruntime",
     "ctranslate2",
     "xllamacpp",
+    "litgpt",
 )
 
 

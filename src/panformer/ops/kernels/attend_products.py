@@ -38,12 +38,14 @@ def refuses(
     dropout: float = 0.0,
     cap: float | None = None,
 ) -> str | None:
+    if torch.compiler.is_compiling():
+        return "it looks at the scores, which have no numbers yet"
     why = lacks(q.device, q.dtype)
     if why is not None:
         return why
     if torch.is_grad_enabled():
         return "the backward pass would keep the weights"
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+    if torch._C._len_torch_dispatch_stack():
         return "it looks at the scores, which may be watched or without numbers"
     if cap is not None or dropout > 0:
         return "weights are neither capped nor dropped here"

@@ -1,0 +1,95 @@
+"""Products of training in fp32: torch's own up to rounding, their gradients too, and only where they are said to serve."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from panformer.core import product as module
+from panformer.core.families import Plain, is_plain, linear
+from panformer.core.product import product, refuses
+
+needed = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch):
+    monkeypatch.setattr(module, "_gains", lambda: True)
+    monkeypatch.setattr(module, "LEAST", 1)
+
+
+def drawn(shape=(3, 5, 24), outputs=40, dtype=torch.float32):
+    rng = torch.Generator().manual_seed(0)
+    shapes = shape, (outputs, shape[-1]), (outputs,)
+    return [torch.randn(s, generator=rng, dtype=dtype).requires_grad_() for s in shapes]
+
+
+def exact(x, weight, bias):
+    return F.linear(x.double(), weight.double(), None if bias is None else bias.double())
+
+
+@needed
+@pytest.mark.parametrize("shape", [(24,), (1, 24), (3, 5, 24), (2, 0, 24), (257, 130)])
+@pytest.mark.parametrize("offset", [True, False])
+def test_it_is_the_plain_product_with_its_gradients(shape, offset):
+    x, weight, bias = drawn(shape)
+    leaves = [x, weight, *[bias] * offset]
+    call = x, weight, bias if offset else None
+    assert (refuses(*call) is None) == (x.numel() > 0)
+    got, want = product(*call), exact(*call)
+    push = torch.cos(torch.arange(want.numel())).view(want.shape)
+    torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-4)
+    found = torch.autograd.grad(got, leaves, push)
+    for one, other in zip(found, torch.autograd.grad(want, leaves, push.double()), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@needed
+def test_inputs_and_slopes_may_lie_in_any_order():
+    weight = drawn()[1]
+    x = torch.randn(24, 7).t().requires_grad_()
+    for of in (lambda y: y.sum(), lambda y: (y.t().contiguous().t() * 2).sum()):
+        found, want = (
+            torch.autograd.grad(of(run(x, weight, None)), (x, weight)) for run in (product, lambda *a: F.linear(*a))
+        )
+        for one, other in zip(found, want, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@needed
+def test_gradients_have_gradients():
+    x, weight, bias = drawn()
+
+    def twice(run):
+        (slope,) = torch.autograd.grad(run(x, weight, bias).square().sum(), x, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), (x, weight))
+
+    for one, other in zip(twice(product), twice(F.linear), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_formats_are_torchs_own(dtype):
+    assert "fp32" in refuses(*drawn(dtype=dtype))
+
+
+def test_it_says_what_it_refuses(monkeypatch):
+    call = drawn()
+    with torch.no_grad():
+        assert "differentiate" in refuses(*call)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "autocast" in refuses(*call)
+    with torch.device("meta"):
+        assert refuses(*call) is not None
+    seen = []
+    torch.func.vmap(lambda x: seen.append(refuses(x, *call[1:])) or x)(call[0])
+    assert seen and seen[0] is not None
+    monkeypatch.setattr(module, "LEAST", 1 << 40)
+    assert "multiplications" in refuses(*call)
+    monkeypatch.setattr(module, "_gains", lambda: False)
+    assert "whole processor" in refuses(*call)
+
+
+def test_maps_are_plain_and_say_so():
+    made = linear(8, 4)
+    assert type(made) is Plain and is_plain(made) and is_plain(torch.nn.Linear(8, 4))
+    assert not is_plain(torch.nn.Bilinear(2, 2, 2)) and isinstance(made, torch.nn.Linear)
