@@ -29,7 +29,7 @@ class SpanCorruption(Objective):
     paper = "Raffel et al. 2019, Exploring the limits of transfer learning with a unified text-to-text transformer"
     examples = (
         {"sentinel": 10, "sentinels": 11},
-        {"sentinel": 10, "sentinels": 4, "rate": 0.5, "span": 1.5, "start": 9, "end": 1},
+        {"sentinel": 10, "sentinels": 4, "rate": 0.5, "span": 5.0, "start": 9, "end": 1},
     )
 
     class Config(Base):
