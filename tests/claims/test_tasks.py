@@ -17,6 +17,8 @@ from panformer.papers.schema import Change
 ALL = registry.modules("tasks")
 MODEL = {"width": 16, "schedule": [{"mixer": {"use": "attention", "heads": 2}, "channel": "mlp"}]}
 
+CROSS = [{**MODEL["schedule"][0], "cross": {"use": "cross_attention", "heads": 2}}]
+
 
 def rng(seed=0):
     return torch.Generator().manual_seed(seed)
@@ -40,9 +42,10 @@ def test_a_model_made_for_the_task_trains_and_is_measured(use):
 
     t = task(use)
     t.tests = 64
-    done = train_once(spec_of(MODEL, Change(), t.ends()), t, 0, Train(steps=2, batch=4))
+    model = {**MODEL, "encoder": MODEL, "schedule": CROSS} if "encoder" in t.ends() else MODEL
+    done = train_once(spec_of(model, Change(), t.ends()), t, 0, Train(steps=2, batch=4))
     assert math.isfinite(done.measure) and done.parameters > 0 and len(done.curve) == 2
-    assert read(spec_of(MODEL, Change(), t.ends())).hash == done.spec_hash
+    assert read(spec_of(model, Change(), t.ends())).hash == done.spec_hash
 
 
 @pytest.mark.parametrize("use", ALL)

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from panformer.core.errors import InputError
 from panformer.core.layout import Layout
+from panformer.core.pair import Pair
 from panformer.core.part import Part, config
 from panformer.measure import cost
 
@@ -116,7 +117,7 @@ def _print(s: Subject) -> list[Any]:
         raw, shape = _question(m, s.config(), at)
         target = m.corrupt(raw, at, torch.Generator().manual_seed(1))
         out = torch.randn(shape, generator=torch.Generator().manual_seed(2))
-        return [*tree_leaves(target), *m.loss(out, target[1]).values()]
+        return [*_tensors(target), *m.loss(out, target[1]).values()]
     found: list[Any] = [{k: tuple(v.shape) for k, v in m.state_dict().items()}, *m.state_dict().values()]
     forms = [f for f in ("packed", "right") if f in s.forms]
     for form, lengths in [("rows", [s.length] * 2), *((f, (LONG, 6)) for f in forms)]:
@@ -169,7 +170,7 @@ def asks(part: type[Part], options: Options) -> None:
 
     before = [t.clone() for t in tree_leaves(raw)]
     (one, target), (two, again) = draw(raw), draw(raw)
-    alike(tree_leaves([one, target]), tree_leaves([two, again]), "two draws from one seed")
+    alike(_tensors([one, target]), _tensors([two, again]), "two draws from one seed")
     alike(before, tree_leaves(raw), "the input before and after corruption")
     out = torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_()
     loss = m.loss(out, target)
@@ -178,11 +179,17 @@ def asks(part: type[Part], options: Options) -> None:
     grad = grads(loss["loss"], [out])[0]
     must(grad.abs().max().item() > 0, "the loss has no gradient into the answer")
     right_slope(lambda o: m.loss(o, target)["loss"], [out])
-    if shape[:2] == (m.passes * at.batch, at.length):
-        worst = grad[~at.valid.repeat(m.passes, 1)].abs().max().item()
+    if isinstance(raw, Tensor):
+        places = one.x.at if isinstance(one, Pair) else at
+        worst = grad[~places.valid.repeat(m.passes, 1)].abs().max().item()
         must(worst == 0, f"the loss has gradient {worst:.1e} into answers at padding")
         junk = torch.where(at.valid, raw, 2**40)
         same(loss["loss"], m.loss(out, draw(junk)[1])["loss"], "the loss with other ids at padding")
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    """The tensors of a tree in which layouts may stand."""
+    return [t for leaf in tree_leaves(tree) for t in ([leaf.seg, leaf.pos] if isinstance(leaf, Layout) else [leaf])]
 
 
 def _question(m: Any, c: Any, at: Layout) -> tuple[Any, tuple[int, ...]]:
@@ -191,11 +198,15 @@ def _question(m: Any, c: Any, at: Layout) -> tuple[Any, tuple[int, ...]]:
     vocab = getattr(c, "vocab", 11)
     ids = torch.randint(vocab, at.seg.shape, generator=rng)
     classes, numbers = torch.tensor([2, 0, 1]), torch.randn(3, 4, 2, generator=rng, dtype=torch.float64)
-    kinds = ((ids, (*ids.shape, vocab)), ((ids, classes), (3, 5)), ((ids, numbers), (3, 4, 2)))
-    for raw, one in kinds:
-        shape = (m.passes * one[0], *one[1:])
+    kinds = ((ids, (vocab,)), ((ids, classes), (5,)), ((ids, numbers), ()))
+    for raw, width in kinds:
         try:
-            m.loss(torch.zeros(shape, dtype=torch.float64), m.corrupt(raw, at, torch.Generator().manual_seed(1))[1])
+            made = m.corrupt(raw, at, torch.Generator().manual_seed(1))
+            if not isinstance(made, tuple):  # it would have answered with labels, had there been any
+                continue
+            target = made[1]
+            shape = (m.passes * len(target), *target.shape[1:], *width)
+            m.loss(torch.zeros(shape, dtype=torch.float64), target)
         except (InputError, AttributeError, TypeError, RuntimeError):
             continue
         return raw, shape

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..core.errors import InputError
 from ..core.families import Embed, Head
 from ..core.layout import Batch, Layout
+from ..core.pair import facing
 from ..core.shared import Shared
 from ..core.spec import Spec
 from ..core.state import State
@@ -80,7 +81,8 @@ class Model(nn.Module):
     ) -> Tensor:
         """The head's answer: per sequence (N, ...) or per token (B, T, ...), as the head says.
 
-        `lengths` (B,) marks right-padded rows. `source` is what the encoder of an encoder-decoder reads.
+        `lengths` (B,) marks right-padded rows. `source` is what the encoder of an encoder-decoder reads, in a layout of
+        its own: sequence n of the batch sees source n, whichever of both is padded or packed.
         """
         return self.run(x, lengths, source, source_lengths).out
 
@@ -93,7 +95,7 @@ class Model(nn.Module):
     ) -> Output:
         """`forward` with the layout, the auxiliary losses and the stats of the pass."""
         batch = self._batch(x, lengths)
-        shared = Shared(self._memory(source, source_lengths))
+        shared = self._shared(source, source_lengths, batch.x.shape[0])
         h, at = self.embed(batch.x, batch.at)
         h, at = self.trunk(h, at, shared)
         out = self.answer(h, at)
@@ -118,7 +120,7 @@ class Model(nn.Module):
         """(empty stream, side channel) for `batch` rows; both go into every `chunk`."""
         like = next(self.parameters())
         stream = Stream(self.trunk.start(batch, like), torch.zeros(batch, dtype=torch.int64, device=like.device))
-        return stream, Shared(self._memory(source, source_lengths))
+        return stream, self._shared(source, source_lengths, batch)
 
     def chunk(
         self, x: Tensor | Batch, stream: tuple[Stream, Shared], lengths: Sequence[int] | Tensor | None = None
@@ -226,15 +228,18 @@ class Model(nn.Module):
         if x.is_floating_point() and x.dtype != own.dtype and not torch.is_autocast_enabled(x.device.type):
             raise InputError(f"the model computes in {own.dtype}, the input is in {x.dtype}; convert one with .to(...)")
 
-    def _memory(self, source: Source | None, lengths: Sequence[int] | Tensor | None) -> dict[str, Any]:
-        if (self.encoder is None) != (source is None):
-            raise InputError("an encoder-decoder reads `source`; a model without an encoder does not")
-        if self.encoder is None or source is None:
-            return {}
+    def _shared(self, source: Source | None, lengths: Sequence[int] | Tensor | None, rows: int) -> Shared:
+        """The side channel of a pass over so many rows: the encoder's memory, and what it was charged."""
+        if self.encoder is None:
+            if source is not None:
+                raise InputError("a `source` was given to a model without an encoder, which does not read it")
+            return Shared()
+        if source is None:
+            raise InputError("an encoder-decoder reads `source`, and none was given")
         if isinstance(source, Memory):
-            return {"memory": tuple(source)}
-        memory = self.encoder.run(source, lengths)
-        return {"memory": (memory.out, memory.at)}
+            return Shared({"memory": facing(*source, rows)})
+        run = self.encoder.run(source, lengths)
+        return Shared({"memory": facing(run.out, run.at, rows)}, {}, dict(run.losses), dict(run.stats))
 
     def _table(self) -> Tensor | None:
         """The embedding table, for a head that shares it."""

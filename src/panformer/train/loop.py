@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from ..core.errors import InputError, PanformerError
 from ..core.families import Objective
-from ..core.layout import Layout
+from ..core.layout import Batch
 from ..core.part import Part
 from ..model.model import Model
 from . import checkpoint, stream
+from .given import cut, given, repeated
 from .interrupt import Interrupted, Stopper
 from .low_bit import low_bit
 from .recompute import tokens_again
@@ -56,7 +57,10 @@ class Train(BaseModel):
 
 
 class Batches(Protocol):
-    """What the loop reads: batches with x, lengths and y, and a position that can be written down."""
+    """What the loop reads: batches with x, lengths and y, and a position that can be written down.
+
+    Batches for an encoder-decoder also bring a `source`; see `given.py`.
+    """
 
     def __iter__(self) -> Iterator[Any]: ...
     def state(self) -> dict[str, Any]: ...
@@ -169,7 +173,7 @@ class _Run:
         """Gradients of one batch; in `micro` pieces they are those of the whole, weighted by what each counts."""
         total, count = 0.0, 0.0
         stats: dict[str, Tensor] = {}
-        pieces = _cut(batch, self.how.micro)
+        pieces = cut(batch, self.how.micro)
         device = next(self.model.parameters()).device.type
         for piece in pieces:
             with torch.autocast(device, torch.bfloat16, self.how.precision == "bf16"):
@@ -241,32 +245,20 @@ def compute(
     model: Model, objective: Objective, batch: Any, rng: torch.Generator, how: Train | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(named losses with auxiliary ones added into "loss", stats) of one batch; activations are kept as `how` says."""
-    device = next(model.parameters()).device
-    x, y = batch.x.to(device), None if batch.y is None else batch.y.to(device)
-    if batch.lengths is None:
-        at = Layout.dense(x.shape[0], x.shape[1], device=device)
-    else:
-        at = Layout.padded(batch.lengths, x.shape[1]).to(device)
-    x, target = objective.corrupt(x if y is None else (x, y), at, rng)
+    read, target = given(objective, batch, rng, next(model.parameters()).device)
     if how is not None and how.activations == "stream":
         if objective.passes > 1:
             raise InputError(f"no gradients in pieces: {objective.use()} reads every batch {objective.passes} times")
-        return stream.losses(model, objective, x, batch.lengths, target, how.piece), {}
+        if isinstance(read.x, Batch) or read.source is not None:
+            raise InputError("no gradients in pieces: the batch has a source")
+        return stream.losses(model, objective, read.x, read.lengths, target, how.piece), {}
     with _keeping(model, how):
-        run = model.run(*_repeated(x, batch.lengths, objective.passes))
+        run = model.run(*repeated(read, objective.passes))
     losses = dict(objective.loss(run.out, target))
     for name, extra in run.losses.items():
         losses[name] = extra
         losses["loss"] = losses["loss"] + extra
     return losses, run.stats
-
-
-def _repeated(x: Tensor, lengths: Any, passes: int) -> tuple[Tensor, Any]:
-    """The rows of a batch, and their lengths, one pass after the other."""
-    if passes == 1:
-        return x, lengths
-    again = None if lengths is None else torch.as_tensor(lengths).repeat(passes)
-    return torch.cat([x] * passes), again
 
 
 def _keeping(model: Model, how: Train | None) -> AbstractContextManager[None]:
@@ -313,11 +305,3 @@ def _endless(batches: Batches) -> Iterator[Any]:
             yield batch
         if empty:
             raise PanformerError("the training split has no batches")
-
-
-def _cut(batch: Any, pieces: int) -> list[Any]:
-    """A batch in up to `pieces` parts along its rows."""
-    if pieces == 1:
-        return [batch]
-    cuts = [c for c in torch.arange(len(batch.x)).chunk(pieces) if len(c)]
-    return [type(batch)(*(None if f is None else f[c[0] : c[-1] + 1] for f in batch)) for c in cuts]

@@ -12,20 +12,24 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...core import part
+from ...core import layout, part
 from ...core.families import Objective
-from ...core.layout import Layout
 from ...model.model import Model
+from ...train.given import given
 
 SKIP = -100  # a position without an answer
 
 
 class Batch(NamedTuple):
-    """x: tokens (B, T) int64, values (B, T, C) or images (B, C, H, W); lengths (B,) or None; y as the objective reads it."""
+    """x: tokens (B, T) int64, values (B, T, C) or images (B, C, H, W); lengths (B,) or None; y as the objective reads it.
+
+    `source` is what an encoder reads, in a layout of its own, and x then what the decoder reads.
+    """
 
     x: Tensor
     lengths: Tensor | None = None
     y: Tensor | None = None
+    source: layout.Batch | None = None
 
 
 class Options(BaseModel):
@@ -77,10 +81,8 @@ class Task:
         total = count = 0.0
         for _ in range(-(-self.tests // size)):
             batch = self.test(rng, min(size, self.tests))
-            shape = batch.x.shape[:2]
-            at = Layout.dense(*shape) if batch.lengths is None else Layout.padded(batch.lengths, shape[1])
-            x, target = self.goal.corrupt(batch.x if batch.y is None else (batch.x, batch.y), at, rng)
-            got, asked = self.score(model(x, batch.lengths), target)
+            read, target = given(self.goal, batch, rng, batch.x.device)
+            got, asked = self.score(model(*read), target)
             total, count = total + got, count + asked
         return total / count
 
