@@ -1,4 +1,4 @@
-"""Write the measured parts of README.md and docs/claims.md from the runs that measured them: `python tools/readme.py DEMO_FOLDER`.
+"""Write the measured parts of README.md, docs/claims.md and docs/lengths.md from the runs that measured them: `python tools/readme.py DEMO_FOLDER`.
 
 Each part stands between `<!-- name -->` and `<!-- /name -->`; what no run has written stays as it was.
 """
@@ -13,10 +13,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from panformer.atlas.tables import Table
 from panformer.choose import plots, report
 from panformer.cli.papers import papers
 from panformer.compare import report as tables
-from panformer.papers import catalogue
+from panformer.papers import catalogue, lengths
+from panformer.papers import plots as length_plots
 
 ROOT = Path(__file__).parent.parent
 RACES = ("decode", "encoder", "train", "vision")  # what the front page shows; all else is in docs/speed.md
@@ -68,6 +70,24 @@ def claims() -> str:
                 f"| {name[0]} | {name[1]} | {check['about'] or check['judge']} | {check['verdict']}: {check['reason']} |"
             )
     return "\n".join(lines)
+
+
+def longer() -> str:
+    """A table for each task and training whose models were tested longer than trained, and docs/lengths.svg."""
+    found = lengths.tables(catalogue.rows())
+    length_plots.write(found, ROOT / "docs" / "lengths.svg")
+    out = []
+    for t in found:
+        papers = ", ".join(sorted(t.papers))
+        out += [
+            f"## {t.title}",
+            "",
+            f"{t.about}. From {papers}.",
+            "",
+            *Table(t.title, t.heads, t.rows()).markdown(),
+            "",
+        ]
+    return "\n".join(out[:-1])
 
 
 def _link(row, home: str) -> str:
@@ -132,6 +152,7 @@ def main() -> None:
         parts["demo"] = demo(Path(sys.argv[1]))
     fill(ROOT / "README.md", parts)
     fill(ROOT / "docs" / "claims.md", {"claims": claims()})
+    fill(ROOT / "docs" / "lengths.md", {"lengths": longer()})
 
 
 if __name__ == "__main__":

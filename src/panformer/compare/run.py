@@ -207,7 +207,7 @@ class Comparison:
                 for arm in p.arms
             ],
             "trials": rows, "summary": summary, "pairs": pairs,
-            "measure": _measure(task), "lower_is_better": task.lower_is_better, "chance": p.entry.chance,
+            "measure": task.unit, "lower_is_better": task.lower_is_better, "chance": p.entry.chance,
             "seeds": p.seeds, "engine": self.by, "machine": machine(), "versions": versions(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
@@ -246,13 +246,6 @@ def compare(
             run = Comparison(one, store, by, workers or os.cpu_count() or 1, part)
             out.append(run.null(null) if null else run.run())
     return out
-
-
-def _measure(task: Any) -> str:
-    """The test's number in words."""
-    if not task.lower_is_better:
-        return "share of right answers"
-    return "bits" if type(task).__module__.endswith("text") else "error"
 
 
 def _shape(asked: Plan, cell: Cell) -> tuple[int, int, int | None]:
