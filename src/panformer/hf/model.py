@@ -94,7 +94,7 @@ class PanformerPreTrainedModel(PreTrainedModel):
         follow(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)
         follow(self)  # a copy is another model
 
     @classmethod

@@ -121,14 +121,13 @@ def tables(rows: Sequence[Row]) -> list[Table]:
                 task, train = _less(one["check"]["task"], "test"), one["check"]["train"]
                 spec = spec_of(row.entry.model, point.change, {})
                 size = next((task[name] for name in SIZES if name in task), FIXED.get(task["use"]))
-                test = point.test or size
-                if size is None or test < size:
+                if size is None or (point.test or size) < size:
                     continue
                 key = json.dumps([task, train, spec["width"]], sort_keys=True)
                 found.setdefault(key, Table(task, train, spec["width"], (), size))
                 layers = sum(s.get("repeat", 1) * len(s.get("pattern", [0])) for s in spec["schedule"])
                 arm = _Arm(_name(row, spec, point.change), layers, json.dumps(spec, sort_keys=True))
-                arms.setdefault(key, {}).setdefault(arm, {})[test] = point.seeds
+                arms.setdefault(key, {}).setdefault(arm, {})[point.test or size] = point.seeds
                 sources.setdefault((key, arm), set()).add(row.slug)
     for key, table in found.items():
         _fill(table, arms[key], {arm: sources[key, arm] for arm in arms[key]})
