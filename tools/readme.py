@@ -14,10 +14,12 @@ from collections import Counter
 from pathlib import Path
 
 from panformer.atlas import nulls, records
+from panformer.atlas.tables import Table
 from panformer.choose import plots, report
 from panformer.cli.papers import papers
 from panformer.compare import report as tables
-from panformer.papers import catalogue
+from panformer.papers import catalogue, lengths
+from panformer.papers import plots as length_plots
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "src" / "panformer" / "compare" / "records"
@@ -75,6 +77,24 @@ def claims() -> str:
                 f"| {name[0]} | {name[1]} | {check['about'] or check['judge']} | {check['verdict']}: {check['reason']} |"
             )
     return "\n".join(lines)
+
+
+def longer() -> str:
+    """A table for each task and training whose models were tested longer than trained, and docs/lengths.svg."""
+    found = lengths.tables(catalogue.rows())
+    length_plots.write(found, ROOT / "docs" / "lengths.svg")
+    out = []
+    for t in found:
+        papers = ", ".join(sorted(t.papers))
+        out += [
+            f"## {t.title}",
+            "",
+            f"{t.about}. From {papers}.",
+            "",
+            *Table(t.title, t.heads, t.rows()).markdown(),
+            "",
+        ]
+    return "\n".join(out[:-1])
 
 
 def _link(row, home: str) -> str:
@@ -140,6 +160,7 @@ def main() -> None:
     fill(ROOT / "README.md", parts)
     fill(ROOT / "docs" / "claims.md", {"claims": claims()})
     fill(ROOT / "docs" / "comparing.md", {"null": itself()})
+    fill(ROOT / "docs" / "lengths.md", {"lengths": longer()})
 
 
 if __name__ == "__main__":

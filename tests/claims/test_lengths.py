@@ -1,9 +1,13 @@
-"""One table of what was tested longer than trained, from evidence alone."""
+"""One table and one picture of what was tested longer than trained, from evidence alone."""
 
 import json
+import math
 
+import pytest
+
+from panformer.core.errors import InputError
 from panformer.papers import catalogue
-from panformer.papers.lengths import tables
+from panformer.papers.lengths import Seeds, tables
 
 ENTRY = """
 id: {id}
@@ -12,17 +16,17 @@ model: {{width: 16, position: {position}, schedule: [{{repeat: 2, mixer: {{use: 
 checks:
   - judge: beats
     task: {{use: text, length: 64, test: {test}}}
-    train: {{steps: 5, batch: 4}}
+    train: {{steps: {steps}, batch: 4}}
     control: {{model: {{position: alibi}}}}
     expect: {{margin: 0}}
   - {{judge: equal, fact: mixers.one_head, tolerance: 1.0e-9}}
 """
 
 
-def put(folder, slug, values, **told):
+def put(folder, slug, values, steps=5, **told):
     (folder / "positions").mkdir(exist_ok=True)
     (folder / "evidence").mkdir(exist_ok=True)
-    (folder / "positions" / f"{slug}.yaml").write_text(ENTRY.format(**told))
+    (folder / "positions" / f"{slug}.yaml").write_text(ENTRY.format(steps=steps, **told))
     entry = catalogue.find(slug, catalogue.rows(folder)).entry
     numbers = [dict(zip(("candidate", "control"), values, strict=True)), {}]
     checks = [
@@ -33,11 +37,67 @@ def put(folder, slug, values, **told):
     (folder / "evidence" / f"{slug}.json").write_text(json.dumps(found))
 
 
-def test_positions_that_train_alike_share_a_table(tmp_path):
+@pytest.fixture
+def rows(tmp_path):
     put(tmp_path, "fire", ([1.0, 3.0], [4.0, 4.0]), id=157, position="{use: fire, threshold: 64}", test=256)
     put(tmp_path, "roformer", ([5.0, 7.0], [4.0, 4.0]), id=249, position="rope", test=128)
     put(tmp_path, "nope", ([5.0, 7.0], [4.0, 4.0]), id=245, position="none", test=32)
-    (one,) = tables(catalogue.rows(tmp_path))
-    assert one.tests == [128, 256] and (one.trained, one.width, one.layers) == (64, 16, 2)
-    assert one.lines == {"fire (threshold 64)": {256: 2.0}, "rope": {128: 6.0}, "alibi": {128: 4.0, 256: 4.0}}
+    return lambda: catalogue.rows(tmp_path)
+
+
+def test_positions_that_train_alike_share_a_table(rows):
+    (one,) = tables(rows())
+    assert one.tests == [128, 256] and (one.trained, one.width, one.layers) == (64, 16, (2,))
+    means = {arm: {n: seeds.mean for n, seeds in line.items()} for arm, line in one.lines.items()}
+    assert means == {"fire (threshold 64)": {256: 2.0}, "rope": {128: 6.0}, "alibi": {128: 4.0, 256: 4.0}}
     assert one.papers == {"fire", "roformer"}, "a test no longer than training is none of this"
+
+
+def test_the_trained_length_is_shown_of_what_was_tested_longer_too(rows, tmp_path):
+    put(tmp_path, "nope", ([5.0, 7.0], [4.5, 4.5]), id=245, position="none", test="null")
+    (one,) = tables(rows())
+    assert one.lines["alibi"][64] == (4.5, 4.5) and "none" not in one.lines
+
+
+def test_seeds_that_diverged_are_told(rows, tmp_path):
+    put(tmp_path, "roformer", ([5.0, "nan"], ["nan", "nan"]), id=249, position="rope", test=128)
+    (one,) = tables(rows())
+    assert ["rope", "5.000 (1 of 2 diverged)", ""] in one.rows()
+    assert ["alibi", "- (2 of 2 diverged)", "4.000"] in one.rows()
+    told = one.dump()["lines"]
+    assert told["rope"][128] == {"mean": 5.0, "seeds": [5.0], "diverged": 1} and told["alibi"][128]["mean"] is None
+    assert math.isnan(Seeds((math.nan,)).mean)
+
+
+def test_models_of_one_name_are_two_lines(rows, tmp_path):
+    put(tmp_path, "gta", ([1.0, 1.0], [4.0, 4.0]), id=112, position="rope, final: none", test=128)
+    (one,) = tables(rows())
+    assert one.lines["rope [gta]"][128].mean == 1.0 and one.lines["rope [roformer]"][128].mean == 6.0
+
+
+def test_titles_tell_tables_apart(rows, tmp_path):
+    put(tmp_path, "gta", ([1.0, 1.0], [4.0, 4.0]), id=112, position="rope", test=128, steps=6)
+    titles = [t.title for t in tables(rows())]
+    assert sorted(titles) == ["text, trained at 64, 2 layers of width 16, steps 5, batch 4",
+                              "text, trained at 64, 2 layers of width 16, steps 6, batch 4"]  # fmt: skip
+
+
+def test_the_picture_names_every_arm(rows, tmp_path):
+    plots = pytest.importorskip("panformer.papers.plots", reason="matplotlib is not installed", exc_type=ImportError)
+    put(tmp_path, "roformer", ([5.0, "nan"], [4.0, 4.0]), id=249, position="rope", test=128)
+    plots.write(tables(rows()), tmp_path / "all.svg")
+    text = (tmp_path / "all.svg").read_text()
+    for told in (
+        "fire (threshold 64)",
+        "rope (x: 1 of 2 seeds diverged)",
+        "alibi",
+        "trained length",
+        "text, trained at 64",
+    ):
+        assert f">{told}<" in text
+    plots.write(tables(rows()), tmp_path / "all.png")
+    assert (tmp_path / "all.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="ends in"):
+        plots.write(tables(rows()), tmp_path / "all.pdf")
+    with pytest.raises(InputError, match="nothing to draw"):
+        plots.write([], tmp_path / "all.svg")

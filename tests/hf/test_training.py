@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import importlib.util
 
 import pytest
 import torch
+from torch.optim.optimizer import _global_optimizer_post_hooks as hooks
 
 import panformer
+from panformer.claims.peers import sphere
 from panformer.core.part import config
-from panformer.train.loop import compute
+from panformer.train.loop import compute, parts
 
 t = pytest.importorskip("transformers")
 
@@ -114,6 +118,55 @@ def test_the_trainer_makes_the_loss_fall(tmp_path, rows):
     assert len(losses) == 40 and losses[-1] < 0.3 * losses[0]
     told = trainer.predict(rows[:8])
     assert told.predictions.shape == (8, 12, 31) and told.metrics["test_loss"] < 0.3 * losses[0]
+
+
+# ---- what parts hold of their weights
+
+SPHERE = sphere.spec(16, 2, 2, 31, 24)
+SPHERE = {**SPHERE, "head": {"use": "lm", "vocab": 31}, "linears": SPHERE["linears"][:-1]}  # the head is the table
+
+
+def _off(model):
+    """How far one more `after_step` of its parts moves a weight."""
+    settled = copy.deepcopy(model)
+    for part in parts(settled):
+        part.after_step()
+    return max(
+        float((p - q).detach().abs().max()) for p, q in zip(model.parameters(), settled.parameters(), strict=True)
+    )
+
+
+@needs_accelerate
+def test_the_trainer_leaves_vectors_of_length_1(tmp_path, rows):
+    trainer = _trainer(tmp_path, SPHERE, rows, 4, save_steps=2)
+    trainer.train()
+    assert _off(trainer.model) < 1e-5
+    assert _off(panformer.load(tmp_path / "checkpoint-2")) < 1e-5
+
+
+def test_any_loop_does_and_only_with_its_own_model():
+    model = PanformerModel(PanformerConfig(spec=SPHERE)).train()
+    twin = copy.deepcopy(model)
+    for moved, still in ((model, twin), (twin, model)):
+        with torch.no_grad():
+            for p in still.parameters():
+                p.mul_(1.5)
+        optimizer = torch.optim.SGD(moved.parameters(), lr=0.5)
+        moved(**RIGHT, labels=IDS).loss.backward()
+        optimizer.step()
+        assert _off(moved) < 1e-5 and _off(still) > 0.1
+
+
+def test_a_model_that_is_gone_is_not_followed():
+    gc.collect()
+    before = len(hooks)
+    model = PanformerModel(PanformerConfig(spec=SPHERE))
+    assert len(hooks) == before + 1
+    PanformerModel(PanformerConfig(spec=CAUSAL))
+    assert len(hooks) == before + 1, "its parts hold nothing of their weights"
+    del model
+    gc.collect()
+    assert len(hooks) == before
 
 
 @needs_accelerate

@@ -217,6 +217,16 @@ def test_a_model_of_every_kind_of_input(kind):
     assert model.training
 
 
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_model_without_mixers_is_counted_too(kind):
+    """Nothing in its layers looks ahead, but a picture cannot be read in pieces."""
+    tree = {"width": 16, "schedule": [{"mixer": "identity", "channel": "mlp"}], **SPECS[kind]}
+    found = cost.of_model(panformer.build(tree, seed=0), 24, channels=5 if kind == "variates" else None)
+    tokens = 5 if kind == "variates" else 24
+    assert 2 * 2 * tokens * 16 * 64 < found.flops < 2 * 2 * 2 * tokens * 16 * 64
+    assert found.state == 0
+
+
 def test_an_encoder_is_part_of_the_cost():
     layer = {"mixer": ATTENTION, "channel": "mlp"}
     alone = {"width": 16, "causal": True, "embed": TOKENS, "schedule": [layer], "head": LM}

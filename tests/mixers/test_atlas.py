@@ -11,16 +11,14 @@ from panformer.core.part import config
 from panformer.core.state import size
 from panformer.ops.omega_rule import omega_rule
 
+from .weights import shaken
+
 WIDTH, HEADS = 12, 4
 
 
 def _mixer(use, **options):
     torch.manual_seed(0)
-    m = config("mixers", {"use": use, "heads": HEADS, **options}).build(WIDTH).double()
-    with torch.no_grad():
-        for p in m.parameters():
-            p.add_(0.3 * torch.randn_like(p))
-    return m
+    return shaken(config("mixers", {"use": use, "heads": HEADS, **options}).build(WIDTH).double())
 
 
 def _as_delta_net(plain, **options):

@@ -9,16 +9,16 @@ from panformer.core.layout import Layout
 from panformer.core.part import config
 from panformer.measure.matrix import matrix
 
+from .weights import shaken
+
 WIDTH, HEADS, STATE, LENGTH = 6, 2, 3, 9
 
 
 def _mixer(**options):
     torch.manual_seed(0)
-    m = config("mixers", {"use": "hydra", "heads": HEADS, "state": STATE, "kernel": 3, **options}).build(WIDTH).double()
-    with torch.no_grad():
-        for p in m.parameters():
-            p.add_(0.3 * torch.randn_like(p))
-    return m
+    return shaken(
+        config("mixers", {"use": "hydra", "heads": HEADS, "state": STATE, "kernel": 3, **options}).build(WIDTH).double()
+    )
 
 
 def test_is_two_recurrences_token_by_token():

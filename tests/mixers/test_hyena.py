@@ -12,17 +12,15 @@ from panformer.core.part import config
 from panformer.core.state import size
 from panformer.measure.matrix import matrix
 
+from .weights import shaken
+
 WIDTH, LENGTH = 6, 11
 SMALL = {"length": 16, "bands": 3, "hidden": 5}
 
 
 def _mixer(**options):
     torch.manual_seed(0)
-    m = config("mixers", {"use": "hyena", **SMALL, **options}).build(WIDTH).double()
-    with torch.no_grad():
-        for p in m.parameters():
-            p.add_(0.3 * torch.randn_like(p))
-    return m
+    return shaken(config("mixers", {"use": "hyena", **SMALL, **options}).build(WIDTH).double())
 
 
 def _x(batch=1, length=LENGTH):

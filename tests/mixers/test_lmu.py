@@ -10,16 +10,14 @@ from panformer.core.part import config
 from panformer.core.state import size
 from panformer.ops.spike import Neuron, fire
 
+from .weights import shaken
+
 WIDTH = 10
 
 
 def _mixer(use, **options):
     torch.manual_seed(0)
-    m = config("mixers", {"use": use, **options}).build(WIDTH).double()
-    with torch.no_grad():
-        for p in m.parameters():
-            p.add_(0.3 * torch.randn_like(p))
-    return m
+    return shaken(config("mixers", {"use": use, **options}).build(WIDTH).double())
 
 
 def test_is_the_recurrence_with_scipys_matrices():

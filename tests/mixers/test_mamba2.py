@@ -8,17 +8,17 @@ from panformer.core.layout import Layout
 from panformer.core.part import config
 from panformer.core.state import size
 
+from .weights import shaken
+
 WIDTH, HEADS, STATE = 12, 6, 5
 
 
 @pytest.fixture
 def mixer():
     torch.manual_seed(0)
-    m = config("mixers", {"use": "mamba2", "heads": HEADS, "groups": 2, "state": STATE}).build(WIDTH).double()
-    with torch.no_grad():
-        for p in m.parameters():
-            p.add_(0.3 * torch.randn_like(p))
-    return m
+    return shaken(
+        config("mixers", {"use": "mamba2", "heads": HEADS, "groups": 2, "state": STATE}).build(WIDTH).double()
+    )
 
 
 def test_equals_transformers(mixer):

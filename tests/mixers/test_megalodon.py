@@ -12,17 +12,15 @@ from panformer.core.part import config
 from panformer.core.state import size
 from panformer.model.build import build
 
+from .weights import shaken
+
 WIDTH, HEADS, STATE, CHUNK = 12, 2, 3, 4
 
 
 def _mixer(**options):
     torch.manual_seed(0)
     tree = {"use": "megalodon", "heads": HEADS, "keys": 8, "state": STATE, "chunk": CHUNK, **options}
-    m = config("mixers", tree).build(WIDTH).double()
-    with torch.no_grad():
-        for p in m.parameters():
-            p.add_(0.3 * torch.randn_like(p))
-    return m
+    return shaken(config("mixers", tree).build(WIDTH).double())
 
 
 def test_is_its_equations_token_by_token():

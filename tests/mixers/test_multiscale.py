@@ -9,6 +9,8 @@ from panformer.core.layout import Layout
 from panformer.core.part import config
 from panformer.core.shared import Shared
 
+from .weights import shaken
+
 WIDTH, SIZE, WIDE = 8, 4, 12
 ATTENTION = {"use": "attention", "heads": 2, "causal": True, "position": "rope"}
 
@@ -16,11 +18,7 @@ ATTENTION = {"use": "attention", "heads": 2, "causal": True, "position": "rope"}
 def _mixer(**options):
     torch.manual_seed(0)
     c = {"use": "multiscale", "size": SIZE, "width": WIDE, "outer": ATTENTION, "inner": ATTENTION, **options}
-    m = config("mixers", c).build(WIDTH)
-    with torch.no_grad():
-        for p in m.parameters():
-            p.add_(0.3 * torch.randn_like(p))
-    return m.double().eval()
+    return shaken(config("mixers", c).build(WIDTH)).double().eval()
 
 
 def _values(length, batch=2):

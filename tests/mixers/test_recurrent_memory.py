@@ -9,17 +9,23 @@ from panformer.core.layout import Layout
 from panformer.core.part import config
 from panformer.core.state import size as bytes_of
 
+from .weights import shaken
+
 WIDTH, SIZE, M = 16, 5, 3
 INNER = {"use": "attention", "heads": 2, "causal": True, "position": "rope"}
 
 
 def _mixer(**options):
     torch.manual_seed(0)
-    m = config("mixers", {"use": "recurrent_memory", "size": SIZE, "memory": M, "mixer": INNER, **options}).build(WIDTH)
-    with torch.no_grad():
-        for p in m.parameters():
-            p.add_(0.3 * torch.randn_like(p))
-    return m.double().eval()
+    return (
+        shaken(
+            config("mixers", {"use": "recurrent_memory", "size": SIZE, "memory": M, "mixer": INNER, **options}).build(
+                WIDTH
+            )
+        )
+        .double()
+        .eval()
+    )
 
 
 def _values(length, batch=2):

@@ -7,6 +7,8 @@ from torch.nn import functional as F
 from panformer.core.layout import Layout
 from panformer.core.part import config
 
+from .weights import shaken
+
 WIDTH, BLOCKS = 12, 3
 D = torch.float64
 
@@ -14,11 +16,7 @@ D = torch.float64
 @pytest.fixture
 def mixer():
     torch.manual_seed(0)
-    m = config("mixers", {"use": "rg_lru", "blocks": BLOCKS}).build(WIDTH).double()
-    with torch.no_grad():
-        for p in m.parameters():
-            p.add_(0.3 * torch.randn_like(p))
-    return m
+    return shaken(config("mixers", {"use": "rg_lru", "blocks": BLOCKS}).build(WIDTH).double())
 
 
 def test_equals_transformers(mixer):

@@ -9,17 +9,15 @@ from panformer.core.part import config
 from panformer.ops.orders import CROSS, ORDERS
 from panformer.ops.scan2d import scan2d
 
+from .weights import shaken
+
 WIDTH, D = 8, torch.float64
 INNER = {"use": "mamba", "state": 3, "expand": 1}
 
 
 def _mixer(use, **options):
     torch.manual_seed(0)
-    m = config("mixers", {"use": use, **options}).build(WIDTH).to(D)
-    with torch.no_grad():
-        for p in m.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return m
+    return shaken(config("mixers", {"use": use, **options}).build(WIDTH).to(D), 0.1)
 
 
 def _turned(x, grid):

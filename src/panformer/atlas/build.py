@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..claims import registry
 from ..core.errors import InputError, require
 from ..core.part import FAMILIES
 from ..papers import catalogue
 from ..papers.catalogue import Row
+from ..papers.lengths import Table as Lengths
 from ..papers.lengths import tables as length_tables
 from ..papers.resolve import ROOT
 from . import advice, checks, facts, nulls, plots, records, samples, speed
@@ -233,16 +235,18 @@ def _comparison(told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _longer(found: Any) -> dict[str, Any]:
+def _longer(found: Lengths) -> dict[str, Any]:
+    task = registry.task(found.task)
+    up = f"{task.unit} ({'lower' if task.lower_is_better else 'higher'} is better)"
     lines = [
-        [name, *(f"{line[n]:.3f}" if n in line else "" for n in found.tests)]
-        for name, line in sorted(found.lines.items())
+        plots.Line(arm, [(n, seeds.mean) for n, seeds in sorted(line.items())])
+        for arm, line in sorted(found.lines.items())
     ]
-    options = ", ".join(f"{k} {v}" for k, v in found.task.items() if k != "use")
-    title = f"{found.task['use']}, trained at {found.trained}"
-    heads = (f"trained at {found.trained}, tested at", *map(str, found.tests))
-    about = f"{options} · {found.layers} layers of width {found.width}"
-    return {"table": Table(title, heads, lines, about), "papers": sorted(found.papers)}
+    about = f"{up} of each arm over the length of the test; {found.title}"
+    return {
+        "table": Table(found.title, found.heads, found.rows(), found.about), "papers": sorted(found.papers),
+        "picture": plots.lines(lines, "tested at", up, about, log=(True, False)),
+    }  # fmt: skip
 
 
 def _suite(told: dict[str, Any]) -> dict[str, Any]:

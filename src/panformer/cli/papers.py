@@ -87,17 +87,32 @@ def show(
     _page(row)
 
 
-def lengths(json: JSON = False) -> None:
-    """What the evidence says of models read at other lengths than trained: all positions of one task in one table.
+def lengths(
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw all tables as one picture into this .svg or .png file.")
+    ] = None,
+    json: JSON = False,
+) -> None:
+    """What the evidence says of models read at longer lengths than trained: all positions of one task in one table.
 
-    Example: panformer papers lengths
+    \b
+    Examples:
+      panformer papers lengths
+      panformer papers lengths --plot lengths.svg
     """
+    from ..core.errors import require
     from ..papers import catalogue
     from ..papers.lengths import tables
 
     found = tables(catalogue.rows())
+    if plot is not None:
+        for module in ("scipy", "matplotlib"):
+            require(module, "choose")
+        from ..papers import plots
+
+        plots.write(found, plot)
     if json:
-        return _print([{**vars(table), "papers": sorted(table.papers)} for table in found])
+        return _print([table.dump() for table in found])
     for table in found:
         _lengths(table)
 
@@ -190,14 +205,12 @@ def _lengths(found: Lengths) -> None:
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    options = ", ".join(f"{k} {v}" for k, v in found.task.items() if k != "use")
-    console.print(f"[bold]{found.task['use']}[/bold] {options} · {found.layers} layers of width {found.width}")
+    console.print(f"[bold]{escape(found.title)}[/bold] · {escape(found.about)}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(f"trained at {found.trained}, tested at")
-    for n in found.tests:
-        table.add_column(str(n), justify="right")
-    for name, line in sorted(found.lines.items()):
-        table.add_row(escape(name), *(f"{line[n]:.3f}" if n in line else "" for n in found.tests))
+    for i, head in enumerate(found.heads):
+        table.add_column(head, justify="right" if i else "left")
+    for row in found.rows():
+        table.add_row(*map(escape, row))
     console.print(table)
     console.print(f"from {', '.join(sorted(found.papers))}\n")
 

@@ -183,7 +183,7 @@ class Comparison:
                 for arm in p.arms
             ],
             "trials": rows, "summary": summary, "pairs": pairs,
-            "measure": measured_in(task), "lower_is_better": task.lower_is_better, "chance": p.entry.chance,
+            "measure": task.unit, "lower_is_better": task.lower_is_better, "chance": p.entry.chance,
             "seeds": p.seeds, **stamp(self.by),
         }  # fmt: skip
 
@@ -227,13 +227,6 @@ def stamp(by: str) -> dict[str, Any]:
     """Who ran it, where and when."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {"engine": by, "machine": machine(), "versions": versions(), "date": now}
-
-
-def measured_in(task: Any) -> str:
-    """The test's number in words."""
-    if not task.lower_is_better:
-        return "share of right answers"
-    return "bits" if type(task).__module__.endswith("text") else "error"
 
 
 def _shape(asked: Plan, cell: Cell) -> tuple[int, int, int | None]:

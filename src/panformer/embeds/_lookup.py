@@ -11,15 +11,12 @@ from ..core.families import linear
 from ..core.layout import Layout
 from ._finish import Finished, Ordered, laid
 
-
 START = 0.02  # deviation of new tables
 
 
 class Options(Ordered):
     size: int | None = Field(None, gt=0, description="width of the table, then projected; default: the model's")
-    scale: bool | float = (
-        False  # table vectors times sqrt(size), which brings new ones to size 1, or times this number
-    )
+    scale: bool | float = False  # table vectors times sqrt(size), which brings new ones to size 1, or times this number
 
 
 class Lookup(Finished):

@@ -25,6 +25,7 @@ from .config import PanformerConfig
 from .folder import fill_in, travels, writing
 from .inputs import NAMES, batch
 from .loss import causal, loss
+from .steps import follow
 
 
 @dataclass
@@ -90,6 +91,11 @@ class PanformerPreTrainedModel(PreTrainedModel):
             raise InputError(f"{type(self).__name__}: {why}")
         self.register_load_state_dict_pre_hook(fill_in)
         self.post_init()
+        follow(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        follow(self)  # a copy is another model
 
     @classmethod
     def misfit(cls, model: Model) -> str | None:

@@ -188,6 +188,8 @@ class Model(nn.Module):
 
     def why_no_stream(self) -> str | None:
         """The reason this model cannot read in pieces, or None."""
+        if self.embed.reads in ("image", "video"):
+            return f"it reads {self.embed.reads}s, and each comes whole"
         return self.trunk.why_no_stream()
 
     def dummy(self, length: int, batch: int = 1) -> tuple[Any, ...]:

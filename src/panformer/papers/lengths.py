@@ -1,85 +1,211 @@
 """What evidence says of models that were tested longer than trained: one table for each task and training.
 
-An arm is one line, under the name of its position and what else it changes; entries that train alike on one task share
+An arm is one line, under the name of its positions and what else it changes; entries that train alike on one task share
 a table, so that positions can be compared across papers. Light: no torch.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import isfinite, nan
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..claims.arms import merge, spec_of
 from .catalogue import Row
 from .schema import Change
 
 SIZES = ("length", "high", "pairs")  # the options by which tasks say how long training is
-ARMS = {"candidate": "change", "control": "control", "floor": "floor"}
+FIXED = {"digits": 8}  # sides of pictures that no option says
+ARMS = {"candidate": "change", "control": "control", "floor": "floor", "values": "change"}
+
+
+class Seeds(tuple[float, ...]):
+    """What each seed measured, nan where it diverged."""
+
+    @property
+    def finite(self) -> list[float]:
+        return [v for v in self if isfinite(v)]
+
+    @property
+    def mean(self) -> float:
+        """Of the seeds that did not diverge."""
+        return mean(self.finite) if self.finite else nan
+
+    @property
+    def diverged(self) -> int:
+        return len(self) - len(self.finite)
+
+    def __str__(self) -> str:
+        told = f"{self.mean:.3f}" if self.finite else "-"
+        return f"{told} ({self.diverged} of {len(self)} diverged)" if self.diverged else told
+
+    def dump(self) -> dict[str, Any]:
+        return {"mean": self.mean if self.finite else None, "seeds": self.finite, "diverged": self.diverged}
 
 
 @dataclass
 class Table:
-    """One task and training: the mean over seeds of every arm at every test length."""
+    """One task and training: what the seeds of every arm measured at every test length."""
 
     task: dict[str, Any]
     train: dict[str, Any]
     width: int
-    layers: int
+    layers: tuple[int, ...]  # how many; several where arms differ in it
     trained: int
-    lines: dict[str, dict[int, float]] = field(default_factory=dict)  # arm -> test length -> mean
-    papers: set[str] = field(default_factory=set)
+    title: str = ""  # no two of one list are alike
+    lines: dict[str, dict[int, Seeds]] = field(default_factory=dict)  # arm -> test length -> seeds
+    sources: dict[str, set[str]] = field(default_factory=dict)  # arm -> papers
 
     @property
     def tests(self) -> list[int]:
         return sorted({n for line in self.lines.values() for n in line})
 
+    @property
+    def heads(self) -> list[str]:
+        return [f"trained at {self.trained}, tested at", *map(str, self.tests)]
+
+    @property
+    def papers(self) -> set[str]:
+        return {slug for slugs in self.sources.values() for slug in slugs}
+
+    @property
+    def about(self) -> str:
+        """The options of the task, the size of the model, and the training."""
+        options, how = (", ".join(_leaves(tree)) for tree in (_less(self.task, "use"), self.train))
+        return f"{options} · {self.size} · {how}"
+
+    @property
+    def size(self) -> str:
+        return f"{' or '.join(map(str, self.layers))} layers of width {self.width}"
+
+    def dump(self) -> dict[str, Any]:
+        lines = {arm: {n: seeds.dump() for n, seeds in line.items()} for arm, line in self.lines.items()}
+        return {**_less(vars(self), "sources"), "lines": lines, "papers": sorted(self.papers)}
+
+    def rows(self) -> list[list[str]]:
+        """The cells of every line; the arm comes first."""
+        return [
+            [arm, *(str(line[n]) if n in line else "" for n in self.tests)] for arm, line in sorted(self.lines.items())
+        ]
+
+
+class _Arm(NamedTuple):
+    """One model under one training, whatever paper trained it."""
+
+    name: str
+    layers: int
+    spec: str
+
+
+class _Point(NamedTuple):
+    """What one arm of a check measured at one test length; None: at the trained one."""
+
+    change: Change
+    test: int | None
+    seeds: Seeds
+
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """The tables of all rows that have evidence."""
+    """The tables of all rows that have evidence. Every line was tested longer than trained at least once."""
     found: dict[str, Table] = {}
+    arms: dict[str, dict[_Arm, dict[int, Seeds]]] = {}
+    sources: dict[tuple[str, _Arm], set[str]] = {}
     for row in rows:
         for one in (row.evidence or {}).get("checks", []):
-            for arm, change, test, value in _measured(one):
-                tree = merge(one["check"]["task"], change.task)
-                train = merge(one["check"]["train"], change.train)
+            for point in _measured(one["check"], one["numbers"]):
                 assert row.entry is not None
-                spec = spec_of(row.entry.model, change, {})
-                layers = sum(s.get("repeat", 1) * len(s.get("pattern", [0])) for s in spec["schedule"])
-                size = next((tree[name] for name in SIZES if name in tree), test)
-                if test <= size:
+                task, train = _less(one["check"]["task"], "test"), one["check"]["train"]
+                spec = spec_of(row.entry.model, point.change, {})
+                size = next((task[name] for name in SIZES if name in task), FIXED.get(task["use"]))
+                if size is None or (point.test or size) < size:
                     continue
-                tree = {k: v for k, v in tree.items() if k != "test"}
-                key = json.dumps([tree, train, spec["width"], layers], sort_keys=True)
-                table = found.setdefault(key, Table(tree, train, spec["width"], layers, size))
-                table.lines.setdefault(_name(row, arm, spec, change), {})[test] = value
-                table.papers.add(row.slug)
-    return list(found.values())
+                key = json.dumps([task, train, spec["width"]], sort_keys=True)
+                found.setdefault(key, Table(task, train, spec["width"], (), size))
+                layers = sum(s.get("repeat", 1) * len(s.get("pattern", [0])) for s in spec["schedule"])
+                arm = _Arm(_name(row, spec, point.change), layers, json.dumps(spec, sort_keys=True))
+                arms.setdefault(key, {}).setdefault(arm, {})[point.test or size] = point.seeds
+                sources.setdefault((key, arm), set()).add(row.slug)
+    for key, table in found.items():
+        _fill(table, arms[key], {arm: sources[key, arm] for arm in arms[key]})
+    return _titled([table for table in found.values() if table.lines])
 
 
-def _measured(one: Mapping[str, Any]) -> Iterator[tuple[str, Change, int, float]]:
-    """(arm, its change, test length, mean) of a check that tests at a length of its own."""
-    check = one["check"]
-    if check["judge"] != "beats" or not check.get("task"):
+def _fill(table: Table, arms: Mapping[_Arm, dict[int, Seeds]], sources: Mapping[_Arm, set[str]]) -> None:
+    """Put in the arms that were tested longer than trained, under names that tell them apart."""
+    kept = [arm for arm, line in arms.items() if max(line) > table.trained]
+    table.layers = tuple(sorted({arm.layers for arm in kept}))
+    many = Counter(arm.name for arm in kept)
+    for arm in kept:
+        name = arm.name if len(table.layers) == 1 else f"{arm.name}, {arm.layers} layers"
+        name = name if many[arm.name] == 1 else f"{name} [{', '.join(sorted(sources[arm]))}]"
+        table.lines[name], table.sources[name] = arms[arm], sources[arm]
+
+
+def _measured(check: Mapping[str, Any], numbers: Mapping[str, Any]) -> Iterator[_Point]:
+    """Every arm of a check that measures a task."""
+    if not check.get("task"):
+        return
+    if check["judge"] == "scales":
+        change = Change.model_validate(check.get("change") or {})
+        for n, values in zip(numbers["lengths"], zip(*numbers["values"], strict=True), strict=True):
+            yield _Point(change, n, Seeds(map(float, values)))
         return
     for arm, key in ARMS.items():
-        change = Change.model_validate(check.get(key) or {})
-        test, values = merge(check["task"], change.task).get("test"), one["numbers"].get(arm)
-        if test is not None and values and all(isinstance(v, float | int) for v in values):
-            yield arm, change, test, mean(values)
+        if arm in numbers:
+            change = Change.model_validate(check.get(key) or {})
+            yield _Point(change, merge(check["task"], change.task).get("test"), Seeds(map(float, numbers[arm])))
 
 
-def _name(row: Row, arm: str, spec: Mapping[str, Any], change: Change) -> str:
-    """The position of an arm with its options, and the other things that it changes."""
-    place = spec.get("position", "none")
-    place = {"use": place} if isinstance(place, str) else place
-    options = ", ".join(f"{k} {v}" for k, v in place.items() if k != "use")
-    rest = {k: v for k, v in change.model.items() if k != "position"} | change.layers
-    told = f"{place['use']} ({options})" if options else place["use"]
+def _titled(found: list[Table]) -> list[Table]:
+    """With titles: the task and what it was trained at, and what tells it from others of that title."""
+    found = [replace(t, title=f"{t.task['use']}, trained at {t.trained}") for t in found]
+    for told in (
+        lambda t: t.size,
+        lambda t: ", ".join(_leaves(t.train)),
+        lambda t: ", ".join(_leaves(_less(t.task, "use", *SIZES))),
+    ):
+        many = Counter(t.title for t in found)
+        found = [t if many[t.title] == 1 else replace(t, title=f"{t.title}, {told(t)}") for t in found]
+    return found
+
+
+def _name(row: Row, spec: Mapping[str, Any], change: Change) -> str:
+    """The positions of an arm, mixers other than attention, and the other things that it changes."""
+    each = [layer for stage in spec["schedule"] for layer in stage.get("pattern", [stage])]
+    mixers = [{"use": m} if isinstance(m, str) else m for layer in each if (m := layer.get("mixer"))]
+    places = dict.fromkeys(_told(m.get("position", spec.get("position", "none"))) for m in mixers)
+    others = dict.fromkeys(m["use"] for m in mixers if m["use"] != "attention")
+    layers = {
+        k: _less(v, "use", "position") if k == "mixer" and isinstance(v, dict) else v for k, v in change.layers.items()
+    }
+    rest = [*_leaves(_less(change.model, "position", "schedule")), *_leaves(layers),
+            *_leaves(_less(change.task, "test")), *_leaves(change.train)]  # fmt: skip
+    told = ", ".join([" + ".join(places), *others])
     if rest:
-        told += " with " + json.dumps(rest, sort_keys=True).replace('"', "")
-    elif "position" not in spec:
-        told += f" [{row.slug}]"
-    return told
+        return f"{told}; {', '.join(rest)}"
+    return told if others or "position" in spec or change.model or change.layers else f"{told} [{row.slug}]"
+
+
+def _told(part: Any) -> str:
+    """A part and its options."""
+    if not isinstance(part, Mapping):
+        return str(part)
+    options = ", ".join(f"{k} {_told(v)}" for k, v in part.items() if k != "use")
+    return f"{part['use']} ({options})" if options else str(part["use"])
+
+
+def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """What a tree of changes says, in words."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and "use" not in value:
+            yield from _leaves(value, path if key == "mixer" else f"{path}{key}.")
+        else:
+            yield f"no {path}{key}" if value is None else f"{path}{key} {_told(value)}"
+
+
+def _less(tree: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {k: v for k, v in tree.items() if k not in names}

@@ -61,9 +61,7 @@ class Running:
 
 def why_not(model: Model) -> str | None:
     """The reason a model cannot answer as its input comes, or None."""
-    reads, head = model.embed.reads, model.head
-    if reads not in ("tokens", "values"):
-        return f"it reads {reads}"
+    head = model.head
     if model.encoder is not None:
         return "its encoder reads the whole source"
     if model.embed.couples is not None:

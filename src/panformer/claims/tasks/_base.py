@@ -91,6 +91,13 @@ class Task:
         """The smallest step of the measure: one answer. 0 where it is continuous."""
         return 1.0 / self.tests
 
+    @property
+    def unit(self) -> str:
+        """The measure in words."""
+        if not self.lower_is_better:
+            return "share of right answers"
+        return "bits" if type(self).__module__.endswith("text") else "error"
+
     def dump(self) -> dict[str, Any]:
         return {"use": type(self).__module__.rpartition(".")[2], **self.config.model_dump(mode="json")}
 
