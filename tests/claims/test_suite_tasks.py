@@ -93,25 +93,6 @@ def test_noisy_recall_without_its_noise_is_recall():
         assert all(a == SKIP for t, a in zip(x, y, strict=True) if t >= 16)
 
 
-def test_pathfinder_is_answered_by_following_the_cells():
-    """Two circles are one curve's ends where a walk over neighbouring cells of few gaps joins them."""
-    batch = task("pathfinder", size=24).batch(rng(), 48)
-    right = 0
-    for row, label in zip(batch.x.view(-1, 24, 24), batch.y.tolist(), strict=True):
-        marked = {tuple(c) for c in (row > 0).nonzero().tolist()}
-        start, end = ((row == 2).nonzero()).tolist()
-        reached, todo = {tuple(start)}, [tuple(start)]
-        while todo:
-            r, k = todo.pop()
-            for i in range(-2, 3):
-                for j in range(-2, 3):
-                    if (r + i, k + j) in marked - reached:
-                        reached.add((r + i, k + j))
-                        todo.append((r + i, k + j))
-        right += (tuple(end) in reached) == bool(label)
-    assert right == 48 and 12 <= int(batch.y.sum()) <= 36
-
-
 def test_pieces_of_one_package_are_told_from_those_of_two():
     batch = task("same_source", length=64).batch(rng(), 256)
     assert batch.x.shape == (256, 129) and (batch.x[:, 64] == 256).all() and 96 < int(batch.y.sum()) < 160

@@ -99,8 +99,8 @@ SUITES: dict[str, Suite] = {
                   "whether two pieces are of one package, in place of the ACL anthology", "Tay et al. 2020", (4000,)),
             Entry("pixels", {"use": "digits", "form": "pixels"}, "cell", (1,), 1 / 10,
                   "a digit of 8 x 8 as a row of 64 pixels, in place of CIFAR-10", "Tay et al. 2020 (1024 pixels)"),
-            Entry("pathfinder", {"use": "pathfinder"}, "size", (12, 16, 24), 1 / 2,
-                  "whether two circles are the ends of one curve; the length is the picture's side",
+            Entry("pathfinder", {"use": "pathfinder"}, "side", (12, 16, 24), 1 / 2,
+                  "whether two circles are the ends of one curve; the length is the picture's side, 128 is Path-X",
                   "Linsley et al. 2018; Tay et al. 2020", (32, 128), {"steps": 1000, "batch": 32, "rate": 1e-3}),
         )),
         Suite("series", "real and drawn series", (

@@ -24,6 +24,7 @@ TUNED_ON = 100  # the seed that rates are chosen on; the seeds that are judged c
 CLOSE = 0.1  # how far parameters may lie from those of the first arm
 STEP = 8  # widths are multiples of it
 LAYERS, HEADS = 2, 4
+SPREAD = 50.0  # of token vectors, drawn with a deviation of 0.02: a token then weighs as much as its place
 Tree = dict[str, Any]
 N = TypeVar("N", int, float)
 
@@ -99,12 +100,13 @@ def arms(asked: str) -> dict[str, Change]:
     return found
 
 
-def base(causal: bool) -> Tree:
+def base(ends: Tree) -> Tree:
     """The model that arms change: two layers, the mixer before an MLP, places as added waves, so that every mixer has them."""
     return {
-        "causal": causal,
+        "causal": bool(ends.get("causal", False)),
         "position": {"use": "sinusoidal"},
         "schedule": [{"repeat": LAYERS, "mixer": {"use": "attention", "heads": HEADS}, "channel": "mlp"}],
+        **({"embed": {"scale": SPREAD}} if ends["embed"]["use"] == "tokens" else {}),
     }
 
 
@@ -202,7 +204,7 @@ def plans(
     found = []
     for entry in asked:
         train = Train.model_validate({**entry.train, **({"steps": steps} if steps else {})})
-        causal = bool(registry.task(entry.at(entry.lengths[0])).ends().get("causal", False))
+        ends = registry.task(entry.at(entry.lengths[0])).ends()
         found.append(Plan(entry, suite, changes, tuple(lengths) or entry.lengths[:1], tuple(sizes), seeds, by,
-                          tuple(rates) or (train.rate,), train, minutes, base(causal)))  # fmt: skip
+                          tuple(rates) or (train.rate,), train, minutes, base(ends)))  # fmt: skip
     return found
