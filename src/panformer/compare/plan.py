@@ -101,12 +101,16 @@ def arms(asked: str) -> dict[str, Change]:
 
 
 def base(ends: Tree) -> Tree:
-    """The model that arms change: two layers, the mixer before an MLP, places as added waves, so that every mixer has them."""
+    """The model that arms change: two layers, the mixer before an MLP, places as added waves, so that every mixer has them.
+
+    An embed whose tokens have no places (variates) adds none.
+    """
+    takes = type(config("embeds", ends["embed"])).model_fields
     return {
         "causal": bool(ends.get("causal", False)),
-        "position": {"use": "sinusoidal"},
         "schedule": [{"repeat": LAYERS, "mixer": {"use": "attention", "heads": HEADS}, "channel": "mlp"}],
-        **({"embed": {"scale": SPREAD}} if ends["embed"]["use"] == "tokens" else {}),
+        **({"position": {"use": "sinusoidal"}} if "position" in takes else {}),
+        **({"embed": {"scale": SPREAD}} if "scale" in takes else {}),
     }
 
 

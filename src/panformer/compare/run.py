@@ -207,7 +207,7 @@ class Comparison:
                 for arm in p.arms
             ],
             "trials": rows, "summary": summary, "pairs": pairs,
-            "measure": _measure(task), "lower_is_better": task.lower_is_better, "chance": p.entry.chance,
+            "measure": _measure(task), "lower_is_better": task.lower_is_better, "chance": _chance(p),
             "seeds": p.seeds, "engine": self.by, "machine": machine(), "versions": versions(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
@@ -253,6 +253,12 @@ def _measure(task: Any) -> str:
     if not task.lower_is_better:
         return "share of right answers"
     return "bits" if type(task).__module__.endswith("text") else "error"
+
+
+def _chance(asked: Plan) -> float | list[float] | None:
+    """What a constant answer reaches: one number, or one per length where they differ."""
+    told = [asked.entry.guess(n) for n in asked.lengths]
+    return told[0] if len(set(told)) == 1 else [v for v in told if v is not None]
 
 
 def _shape(asked: Plan, cell: Cell) -> tuple[int, int, int | None]:
