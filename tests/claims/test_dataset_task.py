@@ -6,15 +6,23 @@ import numpy as np
 import pytest
 import torch
 
+from panformer.claims import registry
 from panformer.claims.arms import spec_of
 from panformer.core.errors import InputError
 from panformer.measure.quality import quality
 from panformer.model.build import build
 from panformer.papers.schema import Change
 
-from ._tasks import rng, task
 
 MODEL = {"width": 16, "schedule": [{"mixer": {"use": "attention", "heads": 2}, "channel": "mlp"}]}
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def task(use, **options):
+    return registry.task({"use": use, **options})
 
 
 @pytest.fixture
@@ -69,3 +77,21 @@ def test_wishes_that_the_data_cannot_meet_are_told(table):
         task("dataset", data=table, form="rows")
     with pytest.raises(InputError, match="no such file"):
         task("dataset", data="digit")
+
+
+@pytest.mark.parametrize("side", [8, 4, 16])
+def test_pixels_are_the_pictures_of_the_set(side):
+    from sklearn.datasets import load_digits
+
+    t = task("pixels", side=side, levels=17)
+    batch = t.test(rng(), 16)
+    assert batch.x.shape == (16, side * side) and t.ends()["head"]["classes"] == 10
+    if side == 8:
+        bunch = load_digits()
+        known = {tuple(map(int, image)): label for image, label in zip(bunch.data, bunch.target, strict=True)}
+        assert [known[tuple(x)] for x in batch.x.tolist()] == batch.y.tolist()
+
+
+def test_pixels_of_what_is_no_picture_are_refused():
+    with pytest.raises(InputError):
+        task("pixels", data="iris").batch(rng(), 2)

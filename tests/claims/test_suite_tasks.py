@@ -1,10 +1,15 @@
 """Tasks of the suites against oracles of their own."""
 
+import statistics
+
 import pytest
 import torch
 
-from panformer.claims import registry
+from panformer.claims import registry, suites
+from panformer.claims.tasks import listops
 from panformer.claims.tasks._base import SKIP
+from panformer.claims.tasks._text import PACKAGES, package
+from panformer.core.errors import InputError
 
 
 def rng(seed=0):
@@ -91,6 +96,74 @@ def test_noisy_recall_without_its_noise_is_recall():
             if i + 1 < len(plain):
                 book[plain[i]] = plain[i + 1]
         assert all(a == SKIP for t, a in zip(x, y, strict=True) if t >= 16)
+
+
+def test_after_the_first_only_neighbours_are_swapped():
+    from itertools import permutations
+
+    elements = list(permutations(range(4)))
+    for x, y in rows("words", 64, group="symmetric", order=4, moves="swaps", length=6):
+        for move, before, after in zip(x[1:], y, y[1:], strict=False):
+            changed = [i for i in range(4) if elements[before][i] != elements[after][i]]
+            assert sum(a != i for i, a in enumerate(elements[move])) == 2 and len(changed) == 2
+    first = {x[0] for x, _ in rows("words", 512, group="symmetric", order=4, moves="swaps", length=2)}
+    assert len(first) == 24
+    with pytest.raises(InputError, match="swaps are of things"):
+        task("words", moves="swaps")
+
+
+def test_every_value_belongs_to_as_many_keys():
+    told = {(k, v) for x, y in rows("memorise", 512, keys=64) for k, v in zip(x[::2], y[1::2], strict=True)}
+    assert len(told) == 64 and {sum(v == value for _, v in told) for value in range(16)} == {4}
+
+
+def value(words):
+    """The value of a prefix expression by the published rules, and how many operators lie above each other."""
+    head = words.pop(0)
+    if head < 10:
+        return head, 0
+    values, deep = [], 0
+    while words[0] != listops.CLOSE:
+        inner, below = value(words)
+        values.append(inner)
+        deep = max(deep, below)
+    words.pop(0)
+    assert 2 <= len(values) <= 10
+    rule = {"MAX": max, "MIN": min, "MED": lambda v: int(statistics.median(v)), "SUM": lambda v: sum(v) % 10}
+    return rule[{v: k for k, v in listops.OPS.items()}[head]](values), deep + 1
+
+
+@pytest.mark.parametrize(("high", "size"), [(48, 64), (200, 16), (2000, 4)])
+def test_published_expressions_have_their_values_and_sizes(high, size):
+    t = registry.task(suites.find("listops").at(high))
+    batch = t.batch(rng(), size)
+    for x, y, n in zip(batch.x.tolist(), batch.y.tolist(), batch.lengths.tolist(), strict=True):
+        words = x[:n]
+        found, deep = value(words)
+        assert found == y and not words and high // 4 < n <= high and deep < 10
+    again = t.batch(rng(), size)
+    assert torch.equal(batch.x, again.x) and torch.equal(batch.y, again.y)
+
+
+def test_published_arguments_are_expressions_once_in_four():
+    batch = task("listops", grammar="arena", low=4, high=4000, depth=3, arms=6).batch(rng(), 1500)
+    nested = total = 0
+    for x, n in zip(batch.x.tolist(), batch.lengths.tolist(), strict=True):
+        depth = 0
+        for token in x[:n]:
+            if token != listops.CLOSE and depth == 1:
+                nested, total = nested + (token > 10), total + 1
+            depth += (token > 10) - (token == listops.CLOSE)
+    assert nested / total == pytest.approx(0.25, abs=0.02)
+
+
+def test_pieces_of_a_test_come_from_files_that_training_never_reads():
+    t = task("same_source", length=60, classes=4)
+    for batch, side in ((t.batch(rng(), 48), False), (t.test(rng(1), 48), True)):
+        for x in batch.x:
+            for piece in (bytes(x[:60].tolist()), bytes(x[61:].tolist())):
+                homes = {i % 5 == 2 for name in PACKAGES[:4] for i, raw in enumerate(package(name)) if piece in raw}
+                assert side in homes or not homes, "a piece lies in a file of its side, or over the border of two"
 
 
 def test_pieces_of_one_package_are_told_from_those_of_two():

