@@ -13,7 +13,6 @@ from panformer.measure.quality import quality
 from panformer.model.build import build
 from panformer.papers.schema import Change
 
-
 MODEL = {"width": 16, "schedule": [{"mixer": {"use": "attention", "heads": 2}, "channel": "mlp"}]}
 
 
