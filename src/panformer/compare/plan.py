@@ -25,7 +25,7 @@ TUNED_ON = 100  # the seed that rates are chosen on; the seeds that are judged c
 CLOSE = 0.1  # how far parameters may lie from those of the first arm
 STEP = 8  # widths are multiples of it
 LAYERS, HEADS = 2, 4
-SPREAD = 50.0  # of token vectors, drawn with a deviation of 0.02: a token then weighs as much as its place
+LOUD = 50.0  # brings a table of tokens to the size of the waves that mark places
 Tree = dict[str, Any]
 N = TypeVar("N", int, float)
 
@@ -101,17 +101,19 @@ def arms(asked: str) -> dict[str, Change]:
     return found
 
 
-def base(ends: Tree) -> Tree:
-    """The model that arms change: two layers, the mixer before an MLP, places as added waves, so that every mixer has them.
+def base(ends: Mapping[str, Any]) -> Tree:
+    """The model that arms change: two layers, the mixer before an MLP, places as added waves, so that every mixer has them;
+    none where the task's tokens have no order, as the channels of a series.
 
-    An embed whose tokens have no places (variates) adds none.
+    Tables of tokens begin at 0.02, beside which waves of 1 are all that a mixer sees: with them as they are attention
+    stayed at 0.29 on `mqar` after 1500 steps, and at their own size it answers all after 500.
     """
-    takes = type(config("embeds", ends["embed"])).model_fields
+    fields = type(config("embeds", ends["embed"])).model_fields
     return {
         "causal": bool(ends.get("causal", False)),
+        **({"position": {"use": "sinusoidal"}} if "position" in fields else {}),
+        **({"embed": {"scale": LOUD}} if {"position", "scale"} <= set(fields) else {}),
         "schedule": [{"repeat": LAYERS, "mixer": {"use": "attention", "heads": HEADS}, "channel": "mlp"}],
-        **({"position": {"use": "sinusoidal"}} if "position" in takes else {}),
-        **({"embed": {"scale": SPREAD}} if "scale" in takes else {}),
     }
 
 
