@@ -95,8 +95,8 @@ class Pathfinder(Task):
         dice = np.random.default_rng(int(draw(rng, 0, 2**31, 1)))
         ink, curves, one = drawn(self.config.plan, dice, -(-size // 8) if turn else size)
         if turn:
-            ink, curves, one = (x[:size] for x in turned(ink, curves, one))
-        pictures, same = circled(self.config.plan, dice, ink, curves, one)
+            ink, curves, one = turned(ink, curves, one)
+        pictures, same = circled(self.config.plan, dice, ink[:size], curves[:size], one[:size])
         grey = np.rint(pictures * (self.config.levels - 1)).astype(np.int64)
         return Batch(torch.from_numpy(grey).flatten(1), y=torch.from_numpy(same.astype(np.int64)))
 
