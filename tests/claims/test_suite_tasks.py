@@ -4,11 +4,13 @@ import statistics
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from panformer.claims import registry, suites
-from panformer.claims.tasks import listops
+from panformer.claims.tasks import listops, retrieval
 from panformer.claims.tasks._base import SKIP
-from panformer.claims.tasks._text import PACKAGES, package
+from panformer.claims.tasks._text import documents
 from panformer.core.errors import InputError
 
 
@@ -157,18 +159,29 @@ def test_published_arguments_are_expressions_once_in_four():
     assert nested / total == pytest.approx(0.25, abs=0.02)
 
 
-def test_pieces_of_a_test_come_from_files_that_training_never_reads():
-    t = task("same_source", length=60, classes=4)
-    for batch, side in ((t.batch(rng(), 48), False), (t.test(rng(1), 48), True)):
-        for x in batch.x:
-            for piece in (bytes(x[:60].tolist()), bytes(x[61:].tolist())):
-                homes = {i % 5 == 2 for name in PACKAGES[:4] for i, raw in enumerate(package(name)) if piece in raw}
-                assert side in homes or not homes, "a piece lies in a file of its side, or over the border of two"
+@pytest.mark.parametrize("source", ["docs", "code"])
+def test_pieces_are_of_one_document_or_of_two_and_the_test_has_its_own(source):
+    t = task("retrieval", source=source, length=60)
+    texts = documents(source)
+    for batch, side in ((t.batch(rng(), 24), False), (t.test(rng(1), 24), True)):
+        assert batch.x.shape == (24, 121) and (batch.x[:, 60] == 256).all() and 0 < batch.y.sum() < 24
+        for x, y in zip(batch.x, batch.y.tolist(), strict=True):
+            one, two = bytes(x[:60].tolist()), bytes(x[61:].tolist())
+            homes = [{i for i, raw in enumerate(texts) if piece in raw} for piece in (one, two)]
+            assert all(homes) and all(side in {i % 5 == 0 for i in home} for home in homes)
+            assert bool(homes[0] & homes[1]) == y or max(map(len, homes)) > 1, "files repeat a line here and there"
 
 
-def test_pieces_of_one_package_are_told_from_those_of_two():
-    batch = task("same_source", length=64).batch(rng(), 256)
-    assert batch.x.shape == (256, 129) and (batch.x[:, 64] == 256).all() and 96 < int(batch.y.sum()) < 160
+@given(st.integers(2, 300), st.integers(0, 50), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_two_pieces_of_a_document_never_overlap(length, room, seed):
+    one, two = retrieval._apart(2 * length + room, length, rng(seed))
+    assert abs(one - two) >= length and min(one, two) >= 0 and max(one, two) + length <= 2 * length + room
+
+
+def test_documents_that_are_too_short_are_told():
+    with pytest.raises(InputError, match="too few"):
+        task("retrieval", source="docs", length=100_000).batch(rng(), 1)
 
 
 HASHES = {
