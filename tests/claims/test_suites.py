@@ -46,6 +46,10 @@ def test_an_entry_is_a_task_at_every_length(entry: suites.Entry) -> None:
     assert tasks[0].lower_is_better == (entry.chance is None)
 
 
+def test_the_longest_published_retrieval_has_documents() -> None:
+    assert registry.task({"use": "retrieval", "length": 4000}).test(torch.Generator(), 2).x.shape == (2, 8001)
+
+
 def constant(task: registry.Task, count: int) -> float:
     """The accuracy of the answer that half of the examples have most often, on the other half."""
     rng = torch.Generator().manual_seed(11)
