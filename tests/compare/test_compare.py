@@ -317,6 +317,10 @@ def test_numbers_are_different_and_above_nothing(text):
 @pytest.mark.parametrize("entry", [e for s in suites.SUITES.values() for e in s.entries], ids=lambda e: e.name)
 def test_every_entry_of_every_suite_can_be_asked_for(entry):
     assert suites.find(entry.name) == entry and list(entry.lengths) == sorted(set(entry.lengths))
-    tasks = [registry.task(entry.at(n)) for n in entry.lengths]
+    try:
+        tasks = [registry.task(entry.at(n)) for n in entry.lengths]
+        tasks[0].ends()
+    except EnvironmentGap as absent:
+        pytest.skip(str(absent))
     shapes = [(t.batch(torch.Generator().manual_seed(0), 32).x.shape, str(t.ends())) for t in tasks]
     assert len(set(shapes)) == len(shapes), "a length that changes nothing"
