@@ -189,8 +189,6 @@ HASHES = {
     "sort": "d350ae7a2b5f0c4d",
     "phonebook": "baadbc7ef58e9f69",
     "fuzzy_recall": "05b08bf05fe05381",
-    "memorise": "4fb69c7d4b1998a4",
-    "pathfinder": "0a23dfd24b133112",
     "recall": "fb5921e5283e9c2c",
     "mqar": "14d703c0a5ee2d05",
 }
