@@ -185,6 +185,10 @@ def test_documents_that_are_too_short_are_told():
 
 
 HASHES = {
+    "memorise": "92b209decfe4d978",
+    "pathfinder": "5791b72545d9d455",
+    "compression": "c1d10954e5704845",
+    "listops": "6145a0b8f3bb4219",
     "words": "179e18b1f7b8cffe",
     "sort": "d350ae7a2b5f0c4d",
     "phonebook": "baadbc7ef58e9f69",
