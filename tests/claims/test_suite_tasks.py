@@ -1,10 +1,17 @@
 """Tasks of the suites against oracles of their own."""
 
+import statistics
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from panformer.claims import registry
+from panformer.claims import registry, suites
+from panformer.claims.tasks import listops, retrieval
 from panformer.claims.tasks._base import SKIP
+from panformer.claims.tasks._text import documents
+from panformer.core.errors import InputError
 
 
 def rng(seed=0):
@@ -93,37 +100,99 @@ def test_noisy_recall_without_its_noise_is_recall():
         assert all(a == SKIP for t, a in zip(x, y, strict=True) if t >= 16)
 
 
-def test_pathfinder_is_answered_by_following_the_cells():
-    """Two circles are one curve's ends where a walk over neighbouring cells of few gaps joins them."""
-    batch = task("pathfinder", size=24).batch(rng(), 48)
-    right = 0
-    for row, label in zip(batch.x.view(-1, 24, 24), batch.y.tolist(), strict=True):
-        marked = {tuple(c) for c in (row > 0).nonzero().tolist()}
-        start, end = ((row == 2).nonzero()).tolist()
-        reached, todo = {tuple(start)}, [tuple(start)]
-        while todo:
-            r, k = todo.pop()
-            for i in range(-2, 3):
-                for j in range(-2, 3):
-                    if (r + i, k + j) in marked - reached:
-                        reached.add((r + i, k + j))
-                        todo.append((r + i, k + j))
-        right += (tuple(end) in reached) == bool(label)
-    assert right == 48 and 12 <= int(batch.y.sum()) <= 36
+def test_after_the_first_only_neighbours_are_swapped():
+    from itertools import permutations
+
+    elements = list(permutations(range(4)))
+    for x, y in rows("words", 64, group="symmetric", order=4, moves="swaps", length=6):
+        for move, before, after in zip(x[1:], y, y[1:], strict=False):
+            changed = [i for i in range(4) if elements[before][i] != elements[after][i]]
+            assert sum(a != i for i, a in enumerate(elements[move])) == 2 and len(changed) == 2
+    first = {x[0] for x, _ in rows("words", 512, group="symmetric", order=4, moves="swaps", length=2)}
+    assert len(first) == 24
+    with pytest.raises(InputError, match="swaps are of things"):
+        task("words", moves="swaps")
 
 
-def test_pieces_of_one_package_are_told_from_those_of_two():
-    batch = task("same_source", length=64).batch(rng(), 256)
-    assert batch.x.shape == (256, 129) and (batch.x[:, 64] == 256).all() and 96 < int(batch.y.sum()) < 160
+def test_every_value_belongs_to_as_many_keys():
+    told = {(k, v) for x, y in rows("memorise", 512, keys=64) for k, v in zip(x[::2], y[1::2], strict=True)}
+    assert len(told) == 64 and {sum(v == value for _, v in told) for value in range(16)} == {4}
+
+
+def value(words):
+    """The value of a prefix expression by the published rules, and how many operators lie above each other."""
+    head = words.pop(0)
+    if head < 10:
+        return head, 0
+    values, deep = [], 0
+    while words[0] != listops.CLOSE:
+        inner, below = value(words)
+        values.append(inner)
+        deep = max(deep, below)
+    words.pop(0)
+    assert 2 <= len(values) <= 10
+    rule = {"MAX": max, "MIN": min, "MED": lambda v: int(statistics.median(v)), "SUM": lambda v: sum(v) % 10}
+    return rule[{v: k for k, v in listops.OPS.items()}[head]](values), deep + 1
+
+
+@pytest.mark.parametrize(("high", "size"), [(48, 64), (200, 16), (2000, 4)])
+def test_published_expressions_have_their_values_and_sizes(high, size):
+    t = registry.task(suites.find("listops").at(high))
+    batch = t.batch(rng(), size)
+    for x, y, n in zip(batch.x.tolist(), batch.y.tolist(), batch.lengths.tolist(), strict=True):
+        words = x[:n]
+        found, deep = value(words)
+        assert found == y and not words and high // 4 < n <= high and deep < 10
+    again = t.batch(rng(), size)
+    assert torch.equal(batch.x, again.x) and torch.equal(batch.y, again.y)
+
+
+def test_published_arguments_are_expressions_once_in_four():
+    batch = task("listops", grammar="arena", low=4, high=4000, depth=3, arms=6).batch(rng(), 1500)
+    nested = total = 0
+    for x, n in zip(batch.x.tolist(), batch.lengths.tolist(), strict=True):
+        depth = 0
+        for token in x[:n]:
+            if token != listops.CLOSE and depth == 1:
+                nested, total = nested + (token > 10), total + 1
+            depth += (token > 10) - (token == listops.CLOSE)
+    assert nested / total == pytest.approx(0.25, abs=0.02)
+
+
+@pytest.mark.parametrize("source", ["docs", "code"])
+def test_pieces_are_of_one_document_or_of_two_and_the_test_has_its_own(source):
+    t = task("retrieval", source=source, length=60)
+    texts = documents(source)
+    for batch, side in ((t.batch(rng(), 24), False), (t.test(rng(1), 24), True)):
+        assert batch.x.shape == (24, 121) and (batch.x[:, 60] == 256).all() and 0 < batch.y.sum() < 24
+        for x, y in zip(batch.x, batch.y.tolist(), strict=True):
+            one, two = bytes(x[:60].tolist()), bytes(x[61:].tolist())
+            homes = [{i for i, raw in enumerate(texts) if piece in raw} for piece in (one, two)]
+            assert all(homes) and all(side in {i % 5 == 0 for i in home} for home in homes)
+            assert bool(homes[0] & homes[1]) == y or max(map(len, homes)) > 1, "files repeat a line here and there"
+
+
+@given(st.integers(2, 300), st.integers(0, 50), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_two_pieces_of_a_document_never_overlap(length, room, seed):
+    one, two = retrieval._apart(2 * length + room, length, rng(seed))
+    assert abs(one - two) >= length and min(one, two) >= 0 and max(one, two) + length <= 2 * length + room
+
+
+def test_documents_that_are_too_short_are_told():
+    with pytest.raises(InputError, match="too few"):
+        task("retrieval", source="docs", length=100_000).batch(rng(), 1)
 
 
 HASHES = {
+    "memorise": "92b209decfe4d978",
+    "pathfinder": "5791b72545d9d455",
+    "compression": "c1d10954e5704845",
+    "listops": "6145a0b8f3bb4219",
     "words": "179e18b1f7b8cffe",
     "sort": "d350ae7a2b5f0c4d",
     "phonebook": "baadbc7ef58e9f69",
     "fuzzy_recall": "05b08bf05fe05381",
-    "memorise": "4fb69c7d4b1998a4",
-    "pathfinder": "0a23dfd24b133112",
     "recall": "fb5921e5283e9c2c",
     "mqar": "14d703c0a5ee2d05",
 }

@@ -66,6 +66,12 @@ def test_builtin_loads(name: str) -> None:
     assert about.licence
     assert about.origin
     assert about.citation
+    assert data.facts["split"]["rule"].startswith(about.split)
+
+
+def test_files_that_are_read_have_a_hash() -> None:
+    assert {name for name, it in BUILTIN.items() if it.sha256} == {*shipped.HOMES, "weather"}
+    assert all(len(it.sha256) in (0, 64) for it in BUILTIN.values())
 
 
 def test_stdlib_code_is_whole_files_up_to_its_size() -> None:

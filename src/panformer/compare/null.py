@@ -67,7 +67,7 @@ def _row(
     return {
         "task": plan.entry.name, "size_is": plan.entry.size, "length": cell.length, "size": cell.size,
         "spec_hash": spec_hash(run.specs[arm, cell]), "steps": train.steps, "batch": train.batch, "rate": train.rate,
-        "runs": 2 * len(both), "diverged": 2 * len(both) - len(known), "measure": task.unit, "chance": plan.entry.chance,
+        "runs": 2 * len(both), "diverged": 2 * len(both) - len(known), "measure": task.unit, "chance": plan.entry.guess(cell.length),
         "lowest": min(known, default=None), "mean": sum(known) / len(known) if known else None, "highest": max(known, default=None),
         "gains": gains, "false_wins": judge.false_wins(gains, plan.seeds, task.resolution) if enough else None,
         "seconds": round(sum(found[t.key]["seconds"] for pair in both for t in pair), 1),

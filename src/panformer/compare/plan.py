@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 
 from ..claims import registry, suites
 from ..claims.arms import spec_of
-from ..core.errors import InputError, unknown
+from ..core.errors import EnvironmentGap, InputError, unknown
 from ..core.part import config, known
 from ..core.tree import read_tree
 from ..measure.cost import parameters
@@ -200,7 +201,10 @@ def plans(
     minutes: float | None,
     least: int = 2,
 ) -> list[Plan]:
-    """One plan of `least` arms or more for each task that was asked for; what was left out comes from its entry."""
+    """One plan of `least` arms or more for each task that was asked for; what was left out comes from its entry.
+
+    Tasks of a suite whose data is not installed are left out, with a warning.
+    """
     if by not in BUDGETS:
         raise unknown("budget", by, BUDGETS)
     if seeds < 2:
@@ -210,7 +214,15 @@ def plans(
     found = []
     for entry in asked:
         train = Train.model_validate({**entry.train, **({"steps": steps} if steps else {})})
-        ends = registry.task(entry.at(entry.lengths[0])).ends()
+        try:
+            ends = registry.task(entry.at(entry.lengths[0])).ends()
+        except EnvironmentGap as absent:
+            if len(asked) == 1:
+                raise
+            warnings.warn(f"{entry.name} is left out of {suite}: {absent}", stacklevel=2)
+            continue
         found.append(Plan(entry, suite, changes, tuple(lengths) or entry.lengths[:1], tuple(sizes), seeds, by,
                           tuple(rates) or (train.rate,), train, minutes, base(ends)))  # fmt: skip
+    if not found:
+        raise EnvironmentGap(f"nothing of the suite {suite} is here; `panformer tasks --data` tells what to install")
     return found

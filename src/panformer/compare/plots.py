@@ -52,8 +52,11 @@ def by_cost(record: Record) -> str:
 def _quality(ax: Axes, record: Record) -> None:
     better = "lower" if record["lower_is_better"] else "higher"
     ax.set_ylabel(f"{record['measure']} ({better} is better)")
-    if record["chance"] is not None:
-        ax.axhline(record["chance"], lw=1, ls=":", color="#808080", label="chance")
+    told = (
+        record["chance"] if isinstance(record["chance"], list) else [record["chance"]]
+    )  # one per length where they differ
+    for i, chance in enumerate(sorted({c for c in told if c is not None})):
+        ax.axhline(chance, lw=1, ls=":", color="#808080", label=None if i else "chance")
     ax.legend(frameon=False, fontsize=9)
 
 

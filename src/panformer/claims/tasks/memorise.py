@@ -1,7 +1,7 @@
 """Memorisation: a key, then a blank; answer the value that belongs to the key. The same dictionary in every sequence.
 
-Poli et al. 2024, MAD. Nothing in the sequence tells the values: they must be learned into the weights. `dictionary` is
-the seed that the values are drawn by.
+Poli et al. 2024, MAD. Nothing in the sequence tells the values: they must be learned into the weights. Each value belongs
+to as many keys as any other; `dictionary` is the seed of which.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Memorise(Task):
 
     def batch(self, rng, size):
         c = self.config
-        book = draw(torch.Generator().manual_seed(c.dictionary), 0, c.values, c.keys)
+        book = torch.randperm(c.keys, generator=torch.Generator().manual_seed(c.dictionary)) % c.values
         keys = draw(rng, 0, c.keys, size, c.pairs)
         x = torch.stack([keys, torch.full_like(keys, c.keys)], -1).flatten(1)
         y = torch.stack([torch.full_like(keys, SKIP), book[keys]], -1).flatten(1)
