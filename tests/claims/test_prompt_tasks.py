@@ -55,7 +55,7 @@ def test_verbs_agree_with_the_first_noun_and_endings_are_those_of_their_article(
         if grammar.ENDING <= token < grammar.STOP:
             far.append((i - last[0], token == last[1]) if last else (99, True))
             last = (i, token)
-    assert min(away for away, _ in far) > 32, "no window of 32 tokens has two endings"
+    assert min(away for away, _ in far) > 16, "no window of 16 tokens has two endings"
     assert sum(same for _, same in far) / len(far) > (grammar.FORMS - 1) / grammar.FORMS
 
 

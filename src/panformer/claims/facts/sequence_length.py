@@ -13,11 +13,11 @@ from .. import registry, run
 from ..arms import spec_of
 
 Tree = Mapping[str, Any]
-LENGTHS = (32, 64, 128, 256)
+LENGTHS = (16, 32, 64, 128)
 TOKENS = 1024  # of a step, whatever the length
 
 
-def gain(seed: int, model: Tree, train: Tree, ask: str, longer: int = 256, shorter: int = 32) -> float:
+def gain(seed: int, model: Tree, train: Tree, ask: str, longer: int = 128, shorter: int = 16) -> float:
     """How much higher the share of right answers is after training on the longer windows."""
     return share(seed, model, train, ask, longer) - share(seed, model, train, ask, shorter)
 

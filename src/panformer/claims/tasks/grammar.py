@@ -17,16 +17,16 @@ from torch import Tensor
 from ._base import SKIP, Batch, Options, Task, draw
 from ._text import streams, windows
 
-NOUNS, VERBS, STEMS, ENDINGS = 8, 4, 8, 8  # nouns and verbs in each number
+NOUNS, VERBS, STEMS, ENDINGS = 8, 4, 8, 4  # nouns and verbs in each number
 NOUN = 256
 VERB = NOUN + 2 * NOUNS
 STEM = VERB + 2 * VERBS
 ENDING = STEM + STEMS
 STOP = ENDING + ENDINGS
 VOCAB = STOP + 1
-CORPUS = 200_000  # tokens
+CORPUS = 100_000  # tokens
 FORMS = 10  # of an article
-NEAR, FAR = 34, 46
+NEAR, FAR = 18, 26
 
 
 class Grammar(Task):
