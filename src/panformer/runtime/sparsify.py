@@ -141,7 +141,7 @@ def tokens(weight: Tensor, share: float) -> Tensor:
 
 def _best(x: Tensor, count: Tensor) -> Tensor:
     """Whether an entry is among the `count` highest along the last axis; -inf never is."""
-    rank = x.argsort(-1, descending=True, stable=True).argsort(-1)
+    rank = x.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
     return (rank < count) & (x > -torch.inf)
 
 
