@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -52,6 +53,7 @@ class Attention(Mixer):
     positions = frozenset({"rotate", "bias", "context", "factor", "group"})
     gives = takes = ("kv", "values")
     undecayed = ("shares",)
+    operator: Callable[..., Tensor] = attend  # another may stand in its place on a model, for a while
     examples = (
         {"heads": 2},
         {"heads": 4, "kv_heads": 2, "causal": True},
@@ -208,7 +210,7 @@ class Attention(Mixer):
         dropout = self.dropout if self.training else 0.0
         factor = self.position.factor() if self.position is not None else None
         if self.normaliser is None and factor is None:
-            y = attend(q, kv.k, kv.v, score, at, kv.at, self.scale, dropout, self.cap)
+            y = self.operator(q, kv.k, kv.v, score, at, kv.at, self.scale, dropout, self.cap)
         else:
             weights = plain if self.normaliser is None else self.normaliser
             y = weigh(q, kv.k, kv.v, score, at, kv.at, self.scale, weights, dropout, self.cap, factor)

@@ -8,7 +8,7 @@ Dao 2023, FlashAttention-2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -68,7 +68,7 @@ def run(
     dropout: float = 0.0,
     cap: float | None = None,
 ) -> Tensor:
-    plan = _Plan(score, q_at, k_at, scale, cap)
+    plan = Plan(score, q_at, k_at, scale, cap)
     with torch.autocast(q.device.type, enabled=False):
         return _Attend.apply(plan, q, k.to(q.dtype), v.to(q.dtype), *(_learned(score) or ()))
 
@@ -83,7 +83,7 @@ class Tile(NamedTuple):
     k_at: Layout
 
 
-class _Plan:
+class Plan:
     """Which tiles there are, and the scores of one."""
 
     def __init__(self, score: Score, q_at: Layout, k_at: Layout, scale: float, cap: float | None) -> None:
@@ -115,19 +115,8 @@ class _Plan:
 
 class _Attend(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, plan: _Plan, q: Tensor, k: Tensor, v: Tensor, *learned: Tensor) -> Tensor:
-        out = q.new_zeros(*q.shape[:-1], v.shape[-1])
-        norm = torch.full(q.shape[:-1], -torch.inf, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
-        for row in plan.rows:
-            seen: OnlineSoftmax | None = None
-            for tile in row:
-                x, _ = plan.logits(q[:, :, tile.q], k[:, :, tile.k], tile, plan.bias(tile))
-                new = partial(x, v[:, :, tile.k])
-                seen = new if seen is None else merge(seen, new)
-            if seen is not None:
-                here = row[0].q
-                out[:, :, here] = finish(seen)
-                norm[:, :, here] = seen.max + seen.sum.log()
+    def forward(ctx: Any, plan: Plan, q: Tensor, k: Tensor, v: Tensor, *learned: Tensor) -> Tensor:
+        out, norm = answer(plan, q, k, v)
         ctx.plan, ctx.learned = plan, learned
         ctx.save_for_backward(q, k, v, out, norm)
         return out
@@ -135,31 +124,61 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        plan: _Plan = ctx.plan
         q, k, v, out, norm = ctx.saved_tensors
-        norm = torch.where(norm.isinf(), 0, norm)  # a query that saw nothing has weight exp(-inf - 0) = 0 everywhere
-        wide = norm.dtype
-        dq, dk, dv = (torch.zeros_like(x, dtype=wide) for x in (q, k, v))
-        dl = [torch.zeros_like(x) for x in ctx.learned]
-        for row in plan.rows:
-            for i, tile in enumerate(row):
-                a, b = tile.q, tile.k
-                if i == 0:
-                    delta = (grad[:, :, a].to(wide) * out[:, :, a]).sum(-1, keepdim=True)
-                with torch.set_grad_enabled(bool(dl)):
-                    bias = plan.bias(tile)
-                x, bent = plan.logits(q[:, :, a], k[:, :, b], tile, None if bias is None else bias.detach())
-                p = torch.exp(x - norm[:, :, a, None])
-                dv[:, :, b] += _summed(p.to(q.dtype), grad[:, :, a], v.shape[1])
-                ds = p * (grouped(grad[:, :, a], v[:, :, b].mT).to(wide) - delta)
-                if dl and bias is not None:
-                    _learn(dl, bias, ctx.learned, ds)
-                if bent is not None:
-                    ds = ds * (1 - bent.square())
-                ds = (ds * plan.scale).to(q.dtype)
-                dq[:, :, a] += grouped(ds, k[:, :, b])
-                dk[:, :, b] += _summed(ds, q[:, :, a], k.shape[1])
-        return None, dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype), *dl
+        found, dl = gradients(ctx.plan, q, k, v, norm, grad, mean_of(grad, out, norm.dtype), ctx.learned)
+        return None, *(d.to(q.dtype) for d in found), *dl
+
+
+def answer(plan: Plan, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """(attention (B, H, T, V), log(sum exp) of every query (B, H, T)) of the plan's tiles; 0 and -inf where none sees."""
+    out = q.new_zeros(*q.shape[:-1], v.shape[-1])
+    norm = torch.full(q.shape[:-1], -torch.inf, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
+    for row in plan.rows:
+        seen: OnlineSoftmax | None = None
+        for tile in row:
+            x, _ = plan.logits(q[:, :, tile.q], k[:, :, tile.k], tile, plan.bias(tile))
+            new = partial(x, v[:, :, tile.k])
+            seen = new if seen is None else merge(seen, new)
+        if seen is not None:
+            here = row[0].q
+            out[:, :, here] = finish(seen)
+            norm[:, :, here] = seen.max + seen.sum.log()
+    return out, norm
+
+
+def mean_of(grad: Tensor, out: Tensor, wide: torch.dtype) -> Tensor:
+    """(B, H, T, 1): what the weights' gradients of a query are on average, by its weights."""
+    return (grad.to(wide) * out).sum(-1, keepdim=True)
+
+
+def gradients(
+    plan: Plan, q: Tensor, k: Tensor, v: Tensor, norm: Tensor, grad: Tensor, mean: Tensor, learned: Sequence[Tensor]
+) -> tuple[tuple[Tensor, Tensor, Tensor], list[Tensor]]:
+    """(gradients of q, k and v, of what the score learns) through the plan's tiles.
+
+    `norm` is log(sum exp) over all keys that a query sees, be they in the plan or not; `mean` as of `mean_of`.
+    """
+    dl = [torch.zeros_like(x) for x in learned]
+    norm = torch.where(norm.isinf(), 0, norm)  # a query that saw nothing has weight exp(-inf - 0) = 0 everywhere
+    wide = norm.dtype
+    dq, dk, dv = (torch.zeros_like(x, dtype=wide) for x in (q, k, v))
+    for row in plan.rows:
+        for tile in row:
+            a, b = tile.q, tile.k
+            with torch.set_grad_enabled(bool(dl)):
+                bias = plan.bias(tile)
+            x, bent = plan.logits(q[:, :, a], k[:, :, b], tile, None if bias is None else bias.detach())
+            p = torch.exp(x - norm[:, :, a, None])
+            dv[:, :, b] += _summed(p.to(q.dtype), grad[:, :, a], v.shape[1])
+            ds = p * (grouped(grad[:, :, a], v[:, :, b].mT).to(wide) - mean[:, :, a])
+            if dl and bias is not None:
+                _learn(dl, bias, learned, ds)
+            if bent is not None:
+                ds = ds * (1 - bent.square())
+            ds = (ds * plan.scale).to(q.dtype)
+            dq[:, :, a] += grouped(ds, k[:, :, b])
+            dk[:, :, b] += _summed(ds, q[:, :, a], k.shape[1])
+    return (dq, dk, dv), dl
 
 
 def tiles(mask: Mask | None, q_at: Layout, k_at: Layout, size: int) -> list[list[Tile]]:
@@ -204,7 +223,7 @@ def _summed(x: Tensor, y: Tensor, groups: int) -> Tensor:
     return x.mT @ y
 
 
-def _learn(into: list[Tensor], bias: Tensor, learned: tuple[Tensor, ...], ds: Tensor) -> None:
+def _learn(into: list[Tensor], bias: Tensor, learned: Sequence[Tensor], ds: Tensor) -> None:
     """Add the gradient of one tile's bias to what the score learns."""
     if not bias.requires_grad:
         return
