@@ -18,6 +18,7 @@ from .kernels.attend_products import PRODUCTS
 from .kernels.attend_rows import ROWS
 from .kernels.attend_sdpa import SDPA
 from .kernels.attend_step import STEP
+from .kernels.attend_strips import STRIPS
 from .kernels.attend_window import WINDOW
 from .online_softmax import finish, part
 
@@ -74,4 +75,4 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     return draw(2, 4, 70, 8), draw(2, 2, 70, 8), draw(2, 2, 70, 8), Same() & Causal(), at, at, 0.35
 
 
-attend = Operator("attend", reference, STEP, ROWS, WINDOW, GROUPS, BLOCKS, PRODUCTS, SDPA, sample=sample)
+attend = Operator("attend", reference, STEP, ROWS, STRIPS, WINDOW, GROUPS, BLOCKS, PRODUCTS, SDPA, sample=sample)
