@@ -2,7 +2,7 @@
 
 import torch
 
-from panformer.core.layout import pack
+from panformer.core.layout import Layout, pack
 from panformer.core.part import config
 from panformer.mixers.nystromformer import inverse
 
@@ -34,6 +34,11 @@ def test_landmarks_are_means_of_segments():
         outs.append(part.o((q @ km.T).softmax(-1) @ between @ (qm @ k.T).softmax(-1) @ v))
     x, at = pack(xs)
     torch.testing.assert_close(part(x, at)[0], torch.cat(outs))
+
+
+def test_segments_of_one_length_are_as_any_others():
+    part, (x, at) = build("nystromformer", heads=2, landmarks=3), pack([torch.randn(6, WIDTH, dtype=D)] * 2)
+    torch.testing.assert_close(part(x[:, :6], Layout.dense(1, 6)), part(x, at)[:, 6:])
 
 
 def test_the_iteration_inverts():

@@ -6,7 +6,8 @@ from torch.autograd import gradgradcheck
 from torch.nn import functional as F
 
 from panformer.core.layout import Layout
-from panformer.ops.conv import depthwise, depthwise_chunk, from_gaps, reference, to_gaps
+from panformer.ops import conv
+from panformer.ops.conv import depthwise, depthwise_chunk, from_gaps, headwise, reference, to_gaps
 
 NOWHERE = torch.zeros(1, 1, 1).long()
 LAYOUTS = {
@@ -28,6 +29,22 @@ def test_equals_the_formula(name, size, left):
     weight, bias = torch.randn(4, size, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
     torch.testing.assert_close(depthwise(at.clean(x), weight, bias, at, left), reference(x, weight, bias, at, left))
     torch.testing.assert_close(depthwise(at.clean(x), weight, None, at, left), reference(x, weight, None, at, left))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(("size", "left"), [(1, 0), (4, 3), (5, 2), (4, 0), (9, 4)])
+def test_one_kernel_for_all_channels_of_a_head(name, size, left, monkeypatch):
+    for limit, value in {"TILE": 3, "BAND": 0, "LONG": 0}.items():
+        monkeypatch.setattr(conv, limit, value)
+    at = LAYOUTS[name]
+    x = torch.randn(at.batch, at.length, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, size, dtype=torch.float64, requires_grad=True)
+    answers = []
+    for y in (headwise(at.clean(x), weight, at, left), reference(x, weight.repeat_interleave(3, 0), None, at, left)):
+        answers.append([y, *torch.autograd.grad(y.sin().sum(), (x, weight))])
+    for got, want in zip(*answers, strict=True):
+        torch.testing.assert_close(got, want)
+    assert gradgradcheck(lambda x, w: headwise(at.clean(x), w, at, left), (x, weight))
 
 
 def test_dense_is_torch_conv1d():

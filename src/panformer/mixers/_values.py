@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..core.errors import InputError
 from ..core.layout import Layout
-from ..ops.conv import depthwise
+from ..ops.conv import headwise
 
 
 def value_kernel(heads: int, size: int | None) -> nn.Parameter | None:
@@ -21,5 +21,4 @@ def value_kernel(heads: int, size: int | None) -> nn.Parameter | None:
 
 def along_values(v: Tensor, kernel: Tensor, at: Layout) -> Tensor:
     """v (B, T, H*E) convolved along each sequence, all channels of a head by the head's kernel (H, K)."""
-    weight = kernel.repeat_interleave(v.shape[-1] // len(kernel), 0)
-    return depthwise(at.clean(v), weight, None, at, kernel.shape[1] // 2)
+    return headwise(at.clean(v), kernel, at, kernel.shape[1] // 2)

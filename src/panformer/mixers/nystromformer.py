@@ -12,7 +12,7 @@ from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
 from ..ops.attend import merge_heads, split_heads
-from ..ops.landmarks import segment_means, weights
+from ..ops.landmarks import means, weights
 from ._values import along_values, value_kernel
 
 ROUNDS = 6  # of the iteration for the inverse
@@ -52,22 +52,23 @@ class Nystromformer(Mixer):
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         x = at.clean(x)
         v = self.v(x)
-        q, k, rows = (split_heads(at.to_rows(y), self.heads) for y in (self.q(x), self.k(x), v))
-        q = q * q.shape[-1] ** -0.5
+        q, k, rows = (at.to_rows(y) for y in (self.q(x), self.k(x), v))
         real = None if at.full else at.rows[1][:, None, None]  # (N, 1, 1, L)
-        y = weights(q @ k.mT, real) @ rows if self.landmarks is None else self._near(q, k, rows, at, real)
-        y = at.from_rows(merge_heads(y))
+        y = at.from_rows(merge_heads(self._read(q, k, split_heads(rows, self.heads), at, real)))
         return self.o(y if self.kernel is None else y + along_values(v, self.kernel, at))
 
-    def _near(self, q: Tensor, k: Tensor, v: Tensor, at: Layout, real: Tensor | None) -> Tensor:
-        assert self.landmarks is not None
-        mean, kept = segment_means(at, self.landmarks, q.dtype)
-        q_mark, k_mark = mean @ q, mean @ k  # (N, H, M, E)
+    def _read(self, q: Tensor, k: Tensor, v: Tensor, at: Layout, real: Tensor | None) -> Tensor:
+        """q, k (N, L, H*E), v (N, H, L, E)."""
+        scale = v.shape[-1] ** -0.5
+        if self.landmarks is None:
+            return weights(split_heads(q * scale, self.heads) @ split_heads(k, self.heads).mT, real) @ v
+        (q_mark, kept), (k_mark, _) = (means(y, at, self.landmarks) for y in (q, k))
+        q, k, q_mark, k_mark = (split_heads(y, self.heads) for y in (q, k, q_mark * scale, k_mark))
         from_marks = weights(q_mark @ k.mT, real) @ v
         between = weights(q_mark @ k_mark.mT, kept)
         if kept is not None:
             between = between * kept.mT
-        return weights(q @ k_mark.mT, kept) @ (inverse(between) @ from_marks)
+        return weights(q @ (k_mark * scale).mT, kept) @ (inverse(between) @ from_marks)
 
 
 def inverse(a: Tensor) -> Tensor:

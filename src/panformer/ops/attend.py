@@ -18,6 +18,7 @@ from .kernels.attend_products import PRODUCTS
 from .kernels.attend_rows import ROWS
 from .kernels.attend_sdpa import SDPA
 from .kernels.attend_step import STEP
+from .kernels.attend_strips import STRIPS
 from .kernels.attend_trained import TRAINED
 from .kernels.attend_window import WINDOW
 from .online_softmax import finish, part
@@ -76,5 +77,5 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
 
 
 attend = Operator(
-    "attend", reference, STEP, ROWS, WINDOW, GROUPS, BLOCKS, PRODUCTS, TRAINED, SDPA, sample=sample, whole=True
+    "attend", reference, STEP, ROWS, STRIPS, WINDOW, GROUPS, BLOCKS, PRODUCTS, TRAINED, SDPA, sample=sample, whole=True
 )

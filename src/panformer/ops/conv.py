@@ -14,6 +14,10 @@ from torch.nn import functional as F
 
 from ..core.layout import Layout, exporting
 
+TILE = 64  # tokens of one product in the gradient of a kernel
+BAND = 8  # shorter kernels, or heads with fewer channels, are no work for a product
+LONG = 256  # tokens under which whole tiles would be mostly padding
+
 
 def reference(x: Tensor, weight: Tensor, bias: Tensor | None, at: Layout, left: int) -> Tensor:
     """x (B, T, D), weight (D, K), bias (D,) -> (B, T, D). Token by token, from the formula."""
@@ -35,6 +39,16 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, at: Layout, left: 
     """As `reference`. `left` = K - 1 looks only back, K // 2 to both sides."""
     gap = max(left, weight.shape[1] - 1 - left)
     return from_gaps(_convolve(to_gaps(x, at, gap), weight, bias), at, gap - left, gap)
+
+
+def headwise(x: Tensor, weight: Tensor, at: Layout, left: int) -> Tensor:
+    """`depthwise` where all channels of a head have one kernel. x (B, T, H*E), weight (H, K)."""
+    heads, size = weight.shape
+    wide = x.shape[2] // heads
+    if exporting() or size < BAND or wide < BAND or at.length < LONG:
+        return depthwise(x, weight.repeat_interleave(wide, 0), None, at, left)
+    gap = max(left, size - 1 - left)
+    return from_gaps(_Headwise.apply(to_gaps(x, at, gap), weight), at, gap - left, gap)
 
 
 def depthwise_chunk(x: Tensor, weight: Tensor, bias: Tensor | None, at: Layout, past: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,3 +151,35 @@ def _slide(line: Tensor, weight: Tensor) -> Tensor:
     """As an image of one row with channels last: 2 to 4 times a conv1d's speed."""
     image = line[:, None].permute(0, 3, 1, 2)
     return F.conv2d(image, weight[:, None, None], groups=weight.shape[0])[:, :, 0].transpose(1, 2)
+
+
+class _Headwise(torch.autograd.Function):
+    """The convolution with one kernel per head. The sums over all tokens that a kernel's gradient needs are diagonals
+    of one product of tiles of tokens, whose channels are its columns, in place of a pass for each number of a kernel."""
+
+    @staticmethod
+    def forward(ctx: Any, line: Tensor, weight: Tensor) -> Tensor:
+        """line (B, L, H*E), weight (H, K) -> (B, L - K + 1, H*E)."""
+        ctx.save_for_backward(line, weight)
+        return _slide(line, weight.repeat_interleave(line.shape[2] // len(weight), 0))
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        line, weight = ctx.saved_tensors
+        heads, size = weight.shape
+        to_line = to_weight = None
+        if ctx.needs_input_grad[0]:
+            to_line = _Headwise.apply(F.pad(g, (0, 0, size - 1, size - 1)), weight.flip(1))
+        if ctx.needs_input_grad[1]:
+            answers, read = (_tiles(x.unflatten(2, (heads, -1)), k) for x, k in ((g, 1), (line, size)))
+            band = torch.bmm(answers, read.mT)  # (H, TILE, TILE + K - 1)
+            band = F.pad(band.flatten(1), (0, TILE)).unflatten(1, (TILE, TILE + size))  # diagonals become columns
+            to_weight = band[..., :size].sum(1)
+        return to_line, to_weight
+
+
+def _tiles(x: Tensor, size: int) -> Tensor:
+    """(B, L, H, E) -> (H, TILE + size - 1, B * tiles * E): the tokens that each tile of L - size + 1 answers reads."""
+    wide = TILE + size - 1
+    x = F.pad(x, (0, 0, 0, 0, 0, -(x.shape[1] - size + 1) % TILE))
+    return x.unfold(1, wide, TILE).permute(2, 4, 0, 1, 3).flatten(2)

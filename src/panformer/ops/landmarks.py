@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..core.layout import Layout
+from ..core.layout import Layout, exporting
 
 
 def segment_means(at: Layout, marks: int, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
@@ -26,6 +26,14 @@ def segment_means(at: Layout, marks: int, dtype: torch.dtype) -> tuple[Tensor, T
 
     mean, kept = at.derive(("landmarks", marks, dtype), make)
     return mean, None if at.full else kept
+
+
+def means(x: Tensor, at: Layout, marks: int) -> tuple[Tensor, Tensor | None]:
+    """((N, M, D) the mean of each segment of x (N, L, D), as `at.to_rows` gives it; which there are, as above)."""
+    if at.full and not exporting() and at.length >= marks and at.length % marks == 0:
+        return x.unflatten(1, (marks, -1)).mean(2), None
+    mean, kept = segment_means(at, marks, x.dtype)
+    return mean[:, 0] @ x, kept
 
 
 def weights(score: Tensor, real: Tensor | None) -> Tensor:

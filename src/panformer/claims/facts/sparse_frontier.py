@@ -48,7 +48,9 @@ def worst(seed: int, model: Tree, train: Tree, unit: Unit, share: float) -> floa
     return max(right(seed, model, train, kind) - right(seed, model, train, kind, unit, share) for kind in KINDS)
 
 
-def reach(seed: int, model: Tree, train: Tree, units: Sequence[Unit], than: Sequence[Unit], loss: float = 0.05) -> float:
+def reach(
+    seed: int, model: Tree, train: Tree, units: Sequence[Unit], than: Sequence[Unit], loss: float = 0.05
+) -> float:
     """How many times sparser attention may be with the best of some units than with the best of others."""
     return sparsest(seed, model, train, units, loss) / sparsest(seed, model, train, than, loss)
 

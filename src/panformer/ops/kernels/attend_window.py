@@ -40,7 +40,7 @@ def refuses(
 
 def no_window(score: Score, q_at: Layout, k_at: Layout) -> str | None:
     """Why `within` cannot serve, or None."""
-    size = _window(score)
+    size = window(score)
     if size is None:
         return "the score has no window"
     if given(score):
@@ -81,7 +81,7 @@ def run(
 
 def within(call: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, score: Score, q_at: Layout) -> Tensor:
     """`call(q, k, v, where queries sit, where keys sit)` on every block of queries and the keys near it."""
-    size = _window(score)
+    size = window(score)
     assert size is not None
     rows = q_at.as_rows()
     qr, kr, vr = (q_at.to_rows(x.transpose(1, 2)) for x in (q, k, v))  # (N, L, H, E)
@@ -108,7 +108,7 @@ def _cut(at: Layout, size: int, before: int, after: int) -> Layout:
     return Layout(_blocks(seg, size, before, after, -1), _blocks(at.pos, size, before, after))
 
 
-def _window(score: Score) -> int | None:
+def window(score: Score) -> int | None:
     sizes = [m.size for m in conjuncts(split(score)[0]) if isinstance(m, Window)]
     return min(sizes) if sizes else None
 
