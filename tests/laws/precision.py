@@ -16,7 +16,14 @@ from panformer.core.layout import Layout
 from panformer.core.part import Part
 from panformer.measure import cost
 from panformer.ops import backend
-from panformer.ops.kernels import attend_blocks, attend_rows, linear_system_fft, long_conv_fft, toeplitz_linear_fft
+from panformer.ops.kernels import (
+    attend_blocks,
+    attend_rows,
+    block_attention_strips,
+    linear_system_fft,
+    long_conv_fft,
+    toeplitz_linear_fft,
+)
 
 from .families import subject
 from .judge import LONG, Options, alike, grads, law, must, opened, right_slope, rms, runs, weighted
@@ -123,6 +130,8 @@ def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator,
         for name, value in {"SIZE": 8, "LEAST": 0, "MASKED": 0}.items():
             small.setattr(attend_blocks, name, value)
         small.setattr(attend_rows, "LEAST", 0)
+        small.setattr(block_attention_strips, "LEAST", 0)
+        small.setattr(block_attention_strips, "ROOM", 8)
         small.setattr(toeplitz_linear_fft, "LEAST", 0)
         small.setattr(toeplitz_linear_fft, "WIDE", 0)
         small.setattr(long_conv_fft, "LEAST", 0)

@@ -9,7 +9,7 @@ from panformer.core.layout import Layout
 from panformer.ops.block_attention import block_attention, chosen, reference, sample, top_of_all, top_of_each
 from panformer.ops.hashing import angular_rank, order, planes
 from panformer.ops.importance import draw
-from panformer.ops.kernels.block_attention_pairs import run
+from panformer.ops.kernels import block_attention_pairs, block_attention_strips
 from panformer.ops.regions import cut, side
 
 D = torch.float64
@@ -35,8 +35,17 @@ def test_a_query_sees_the_keys_of_its_pairs_and_the_rest():
     torch.testing.assert_close(out[0, 0, 0, 1], want)
 
 
+@pytest.fixture(params=["pairs", "strip of one", "strips of two", "one strip"])
+def run(request, monkeypatch):
+    if request.param == "pairs":
+        return block_attention_pairs.run
+    room = {"strip of one": 1, "strips of two": 32, "one strip": 1 << 18}[request.param]  # a pair has 16 scores
+    monkeypatch.setattr(block_attention_strips, "ROOM", room)
+    return block_attention_strips.run
+
+
 @pytest.mark.parametrize("with_rest", [True, False])
-def test_pairs_equal_the_matrix_with_gradients(with_rest):
+def test_pairs_equal_the_matrix_with_gradients(run, with_rest):
     args = [*sample(torch.device("cpu"), D)]
     leaves = [a.requires_grad_() for a in (*args[:3], *args[6])]
     args[6] = args[6] if with_rest else None
@@ -49,7 +58,7 @@ def test_pairs_equal_the_matrix_with_gradients(with_rest):
         assert bool((got[0, :, 2] == 0).all()), "a query without pairs must give 0"
 
 
-def test_huge_scores_of_one_query_leave_the_others_alone():
+def test_huge_scores_of_one_query_leave_the_others_alone(run):
     q, k, v, real, asks, looks, _ = sample(torch.device("cpu"), D)
     q[0, 0, 0, 0] *= 1e4
     torch.testing.assert_close(run(q, k, v, real, asks, looks, None), reference(q, k, v, real, asks, looks, None))

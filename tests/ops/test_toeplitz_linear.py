@@ -28,10 +28,12 @@ def _inputs(at, seed=0, spare=0):
     return [torch.randn(*shape, generator=rng, dtype=torch.float64) for shape in shapes]
 
 
+@pytest.mark.parametrize("room", [1, 1 << 18])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("spare", [0, 3])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_the_transform_is_the_matrix(name, causal, spare):
+def test_the_transform_is_the_matrix(name, causal, spare, room, monkeypatch):
+    monkeypatch.setattr(toeplitz_linear_fft, "ROOM", room)
     at = LAYOUTS[name]
     results = []
     for backend in ("reference", "fft"):

@@ -15,6 +15,7 @@ from torch import Tensor
 from .backend import Operator
 from .check import Draw
 from .kernels.block_attention_pairs import PAIRS, run
+from .kernels.block_attention_strips import STRIPS
 from .online_softmax import OnlineSoftmax, finish, merge, part
 
 
@@ -42,7 +43,7 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     return q, k, v, real, asks.expand(2, 2, -1), looks.expand(2, 2, -1), rest
 
 
-block_attention = Operator("block_attention", reference, PAIRS, traced=run, sample=sample)
+block_attention = Operator("block_attention", reference, STRIPS, PAIRS, traced=run, sample=sample)
 
 
 def top_of_each(score: Tensor, count: Tensor, limit: int) -> tuple[Tensor, Tensor]:

@@ -18,14 +18,14 @@ class OnlineSoftmax(NamedTuple):
 def part(score: Tensor, v: Tensor) -> OnlineSoftmax:
     """One piece: score (..., T, S), v (..., S, V)."""
     top = score.amax(-1)
-    weight = torch.exp(score - _finite(top)[..., None])
+    weight = torch.exp(score - finite(top)[..., None])
     return OnlineSoftmax(top, weight.sum(-1), weight @ v)
 
 
 def merge(a: OnlineSoftmax, b: OnlineSoftmax) -> OnlineSoftmax:
     """Both pieces together; associative and commutative, with `unit` as neutral element."""
     top = torch.maximum(a.max, b.max)
-    wa, wb = torch.exp(a.max - _finite(top)), torch.exp(b.max - _finite(top))
+    wa, wb = torch.exp(a.max - finite(top)), torch.exp(b.max - finite(top))
     return OnlineSoftmax(top, wa * a.sum + wb * b.sum, wa[..., None] * a.out + wb[..., None] * b.out)
 
 
@@ -39,5 +39,6 @@ def finish(p: OnlineSoftmax) -> Tensor:
     return p.out / torch.where(p.sum > 0, p.sum, 1)[..., None]
 
 
-def _finite(top: Tensor) -> Tensor:
+def finite(top: Tensor) -> Tensor:
+    """0 for the maximum of nothing, so that exp(score - max) is 0 there."""
     return torch.where(top.isinf(), 0, top)
