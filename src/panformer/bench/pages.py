@@ -27,7 +27,7 @@ ROWS = 100_000
 MOST = {"atlas": 20.0, "page": 300.0, "papers": 0.5, "trial": 5.0}  # seconds, KB, seconds, milliseconds
 PICTURES = re.compile(r"<svg.*?</svg>|data:image[^\"]*", re.S)
 ADDED = 20  # trials of one timed call
-BUSY = "while another process adds up to a hundred a second"
+BUSY = "beside another writer"  # of up to a hundred trials a second
 LIST, FIRST = "papers", "papers, the first time"
 FLUSH, ALONE = "flush alone", "-c pass"
 OTHERS = {FLUSH: "disk", ALONE: "python"}  # what is no work of ours
@@ -116,7 +116,7 @@ def _trials(scratch: Path, rows: int, rounds: int) -> dict[str, Time]:
     for name, path, busy in (
         ("to an empty store", empty, False),
         (f"to {rows:,} rows", full, False),
-        (f"to {rows:,} rows, {BUSY}", full, True),
+        (f"to {rows:,} rows {BUSY}", full, True),
     ):
         with ExitStack() as stack:
             if busy:
