@@ -121,11 +121,12 @@ def why(name: str, mask: str, length: int) -> str | None:
 def seconds(names: Sequence[str], mask: str, length: int, rounds: int = 5, seed: int = 0) -> dict[str, float]:
     """Seconds of one float32 pass of every kernel, the median of rounds in which they take turns, after one to warm up."""
     made = case(mask, length)
-    args, found = inputs(made, seed, torch.float32), {name: [] for name in names}  # type: dict[str, list[float]]
+    q, k, v = inputs(made, seed, torch.float32)
+    found: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         for name in names:
             start = time.perf_counter()
-            kernel(name).run(*args, made.score, made.at, made.at, SCALE)
+            kernel(name).run(q, k, v, made.score, made.at, made.at, SCALE)
             if turn:
                 found[name].append(time.perf_counter() - start)
     return {name: median(times) for name, times in found.items()}
@@ -134,7 +135,9 @@ def seconds(names: Sequence[str], mask: str, length: int, rounds: int = 5, seed:
 def peak(name: str, mask: str, length: int) -> int:
     """Most bytes alive at once in a float32 pass of a kernel, counted."""
     made, one = case(mask, length), kernel(name)
-    return trace(lambda *x: one.run(*x, made.score, made.at, made.at, SCALE), *inputs(made, 0, torch.float32)).peak
+    return trace(
+        lambda q, k, v: one.run(q, k, v, made.score, made.at, made.at, SCALE), *inputs(made, 0, torch.float32)
+    ).peak
 
 
 def error(name: str, mask: str, length: int) -> float:

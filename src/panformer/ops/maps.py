@@ -26,8 +26,9 @@ def together(x: Tensor, *maps: nn.Module) -> tuple[Tensor, ...]:
     """
     plain = _joined(x, maps)
     if plain:
-        biases = [m.bias for m in plain if m.bias is not None]
-        out = product(x, torch.cat([m.weight for m in plain]), torch.cat(biases) if biases else None)
+        biases: list[Tensor] = [m.bias for m in plain if m.bias is not None]
+        weights: list[Tensor] = [m.weight for m in plain]
+        out = product(x, torch.cat(weights), torch.cat(biases) if biases else None)
         return out.split([m.out_features for m in plain], -1)
     kind = type(maps[0])
     if issubclass(kind, Linear) and all(type(m) is kind for m in maps):

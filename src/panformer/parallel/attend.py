@@ -95,7 +95,8 @@ class _Ring(torch.autograd.Function):
         dl = [torch.zeros_like(x) for x in ctx.learned]
         for turn in range(grid.ring):
             arriving = None if turn + 1 == grid.ring else grid.pass_on(kv)
-            (new, *others), learned = gradients(turns.plan(turn), q, *kv, norm, grad, mean, ctx.learned)
+            k, v = kv
+            (new, *others), learned = gradients(turns.plan(turn), q, k, v, norm, grad, mean, ctx.learned)
             dq += new
             dl = [a + b for a, b in zip(dl, learned, strict=True)]
             dkv = grid.pass_on([a + b for a, b in zip(dkv, others, strict=True)], tag=2)()  # at last they are home

@@ -162,7 +162,7 @@ def best_form(plain: nn.Linear, for_: Goal, forms: Sequence[Config], rows: int) 
 
 def narrowed(model: Model, rows: int) -> tuple[Model, list[Edit]] | None:
     """The model in bf16, where it is in fp32 and its largest map is faster so."""
-    plain = [m for m in model.modules() if is_plain(m)]
+    plain = [m for m in model.modules() if isinstance(m, nn.Linear) and is_plain(m)]
     kinds = {p.dtype for p in model.parameters()}
     if not plain or kinds != {torch.float32}:
         return None

@@ -29,7 +29,7 @@ Cut = tuple[int, int]
 
 
 def losses(
-    model: Model, objective: Objective, x: Tensor, lengths: Sequence[int] | None, target: Tensor, size: int
+    model: Model, objective: Objective, x: Tensor, lengths: Sequence[int] | Tensor | None, target: Tensor, size: int
 ) -> dict[str, Tensor]:
     """{"loss", "count"} as `objective.loss(model(x, lengths), target)` has them, with a graph in pieces of `size`."""
     head, why = model.head, why_not(model)

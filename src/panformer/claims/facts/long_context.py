@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -46,9 +46,9 @@ def agrees(seed: int, kernel: str, lengths: Sequence[int], masked: bool = True) 
                 continue
             case = table.case(mask, length)
             plain = case if masked else table.case("full", length)
-            args = [x.requires_grad_(one.learns) for x in table.inputs(case, seed)]
+            args = q, k, v = tuple(x.requires_grad_(one.learns) for x in table.inputs(case, seed))
             for side, run, (score, at) in ((ours, one.run, case), (theirs, reference, plain)):
-                out = run(*args, score, at, at, table.SCALE)
+                out = run(q, k, v, score, at, at, table.SCALE)
                 side += [out, *(torch.autograd.grad(out.sin().sum(), args) if one.learns else ())]
     return ours, theirs
 
@@ -98,17 +98,18 @@ def spread(seed: int, way: Way, count: int = 4, passed: bool = True) -> Sides:
     ours: list[Tensor] = []
     theirs: list[Tensor] = []
     for mask, score in SPREAD.items():
-        args = [x.requires_grad_() for x in _inputs(seed, 4, 4)]
+        args = q, k, v = tuple(x.requires_grad_() for x in _inputs(seed, 4, 4))
         at = Layout.dense(ROWS, LENGTH)
-        out = reference(*args, score, at, at, SCALE)
+        out = reference(q, k, v, score, at, at, SCALE)
         theirs += [out, *torch.autograd.grad(out.sin().sum(), args)]
         if passed:
             ours += [found[f"{way}/{mask}/{part}"] for part in "oqkv"]
         else:
-            out = torch.cat([
-                reference(*(x.index_select(2, at) for x in args), score, *(Layout.dense(ROWS, LENGTH).pick(at),) * 2, SCALE)
-                for at in torch.arange(LENGTH).chunk(count)
-            ], 2)  # fmt: skip
+            alone = []
+            for own in torch.arange(LENGTH).chunk(count):
+                there = at.pick(own)
+                alone.append(reference(q[:, :, own], k[:, :, own], v[:, :, own], score, there, there, SCALE))
+            out = torch.cat(alone, 2)
             ours += [out, *torch.autograd.grad(out.sin().sum(), args)]
     return ours, theirs
 
@@ -139,10 +140,11 @@ def uneven(seed: int, order: Order, mask: str, ring: int = 4, length: int = 8192
     """Tiles that the process with the most of them computes, over what each would in equal shares."""
     at = Layout.dense(1, length)
     own = [at.pick(places(length, ring, order, i)) for i in range(ring)]
-    work = [
-        sum(len(row) for k in own for row in attend_blocks.tiles(SPREAD[mask], q, k, attend_blocks.SIZE))  # type: ignore[arg-type]
-        for q in own
-    ]
+    score: Any = SPREAD[mask]
+    work = []
+    for q in own:
+        rows = [row for k in own for row in attend_blocks.tiles(score, q, k, attend_blocks.SIZE)]
+        work.append(sum(map(len, rows)))
     return max(work) * ring / sum(work)
 
 
@@ -161,9 +163,9 @@ def _work(seed: int, heads: int, kv_heads: int) -> dict[str, Tensor]:
         grid = Grid(rows)
         for mask, score in SPREAD.items():
             over = Spread(grid, Layout.dense(ROWS, LENGTH), order)
-            args = [over.share(x, 2).requires_grad_() for x in _inputs(seed, heads, kv_heads)]
+            args = q, k, v = tuple(over.share(x, 2).requires_grad_() for x in _inputs(seed, heads, kv_heads))
             grid.sent = 0
-            out = attend(*args, score, over, SCALE)
+            out = attend(q, k, v, score, over, SCALE)
             forward, grid.sent = grid.sent, 0
             grads = torch.autograd.grad(out.sin().sum(), args)
             found[f"{way}/{mask}/sent"] = torch.tensor([forward, grid.sent])

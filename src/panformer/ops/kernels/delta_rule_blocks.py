@@ -50,7 +50,7 @@ def in_blocks(
     heads, sides = q.shape[:2], (q.shape[3], v.shape[3])
     state = q.new_zeros(*heads, *sides, dtype=wide) if s is None else s.to(wide)
     state, out = state.flatten(0, 1), []
-    for q_, k_, v_, b_, f_ in _several(*(cut(x, size) for x in (q, k, v, b[..., None])), f):
+    for q_, k_, v_, b_, f_ in _several((cut(q, size), cut(k, size), cut(v, size), cut(b[..., None], size)), f):
         q_, k_, v_, b_ = (x.to(wide) for x in (q_, k_, v_, b_))
         bk = b_ * k_
         back = _Inverse.apply(bk @ k_.mT * f_.inside)
@@ -73,20 +73,22 @@ def _lined(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _several(
-    q: Tensor, k: Tensor, v: Tensor, b: Tensor, f: Factors
+    tokens: tuple[Tensor, Tensor, Tensor, Tensor], f: Factors
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Factors]]:
     """(B, H, n, c, ...) -> (m, B, H, c, ...), m blocks at a time."""
+    q, _, v, _ = tokens
     many, block = q.shape[2:4]
     if q.device.type == "cpu":
         many = max(1, ROOM // max(1, q.shape[0] * q.shape[1] * block * max(block, q.shape[4], v.shape[4])))
     inside = f.inside.expand(*(1,) * (5 - f.inside.dim()), *f.inside.shape)
-    parts = [x.split(many, 2) for x in (q, k, v, b)]
+    parts = [x.split(many, 2) for x in tokens]
     pieces = range(len(parts[0]))
     for x in (inside, f.enter, f.leave, f.through):
         parts.append([x for _ in pieces] if x is None or x.shape[2] == 1 else x.split(many, 2))
-    for *tokens, inside, enter, leave, through in zip(*parts, strict=True):
-        here = [None if x is None else x.movedim(2, 0) for x in (inside, enter, leave, through)]
-        yield *(x.movedim(2, 0).contiguous() for x in tokens), Factors(*here, f.end)
+    for piece in zip(*parts, strict=True):
+        q, k, v, b = (x.movedim(2, 0).contiguous() for x in piece[:4])
+        here: list[Any] = [None if x is None else x.movedim(2, 0) for x in piece[4:]]
+        yield q, k, v, b, Factors._make((*here, f.end))
 
 
 class _Inverse(torch.autograd.Function):
