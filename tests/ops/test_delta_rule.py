@@ -134,3 +134,23 @@ def test_traced_is_the_reference():
     at = MIXED
     for one, other in zip(_run(reference, _inputs(at, True), at), _run(traced, _inputs(at, True), at), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_autocast_leaves_the_state_alone():
+    """Rounded to bfloat16 after every block it would forget what is small beside it."""
+    at = Layout.dense(1, 200)
+    leaves = [z.float() for z in _inputs(at, False)]
+    want = _run(delta_rule, leaves, at)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = _run(delta_rule, leaves, at)
+    for one, other in zip(want, found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_small_systems_are_inverted_by_halves():
+    """Where keys are alike powers of the system reach 1e18; substitution, and so halves of it, loses nothing."""
+    for size in (1, 3, 8, 12, 32, 64):
+        a = torch.ones(2, 3, size, size, dtype=torch.float64)  # what stands on and above the diagonal is not read
+        want = torch.eye(size, dtype=torch.float64) - torch.eye(size, dtype=torch.float64).roll(1, 0).tril(-1)
+        torch.testing.assert_close(delta_rule_blocks._inverse(a), want.expand_as(a), rtol=0, atol=1e-14)
+        assert gradcheck(delta_rule_blocks._Inverse.apply, a.mul(0.1).requires_grad_(), fast_mode=True)

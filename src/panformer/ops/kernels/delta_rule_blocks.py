@@ -36,7 +36,8 @@ def refuses(
 def run(
     q: Tensor, k: Tensor, v: Tensor, b: Tensor, fall: Tensor | None, at: Layout, s: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    return in_blocks(q, k, v, b, fall, at, s, SIZE if q.device.type == "cpu" else WIDER * SIZE)
+    with torch.autocast(q.device.type, enabled=False):  # which would round the state after every block
+        return in_blocks(q, k, v, b, fall, at, s, SIZE if q.device.type == "cpu" else WIDER * SIZE)
 
 
 def in_blocks(
@@ -77,7 +78,7 @@ def _several(
     """(B, H, n, c, ...) -> (m, B, H, c, ...), m blocks at a time."""
     many, block = q.shape[2:4]
     if q.device.type == "cpu":
-        many = max(1, ROOM // (q.shape[0] * q.shape[1] * block * max(block, q.shape[4], v.shape[4])))
+        many = max(1, ROOM // max(1, q.shape[0] * q.shape[1] * block * max(block, q.shape[4], v.shape[4])))
     inside = f.inside.expand(*(1,) * (5 - f.inside.dim()), *f.inside.shape)
     parts = [x.split(many, 2) for x in (q, k, v, b)]
     pieces = range(len(parts[0]))
