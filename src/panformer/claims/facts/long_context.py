@@ -98,17 +98,20 @@ def spread(seed: int, way: Way, count: int = 4, passed: bool = True) -> Sides:
     ours: list[Tensor] = []
     theirs: list[Tensor] = []
     for mask, score in SPREAD.items():
-        args = [x.requires_grad_() for x in _inputs(seed, 4, 4)]
+        args = q, k, v = _inputs(seed, 4, 4)
         at = Layout.dense(ROWS, LENGTH)
-        out = reference(*args, score, at, at, SCALE)
+        for x in args:
+            x.requires_grad_()
+        out = reference(q, k, v, score, at, at, SCALE)
         theirs += [out, *torch.autograd.grad(out.sin().sum(), args)]
         if passed:
             ours += [found[f"{way}/{mask}/{part}"] for part in "oqkv"]
         else:
-            out = torch.cat([
-                reference(*(x.index_select(2, at) for x in args), score, *(Layout.dense(ROWS, LENGTH).pick(at),) * 2, SCALE)
-                for at in torch.arange(LENGTH).chunk(count)
-            ], 2)  # fmt: skip
+            pieces = []
+            for own in torch.arange(LENGTH).chunk(count):
+                here, (a, b, c) = at.pick(own), (x.index_select(2, own) for x in args)
+                pieces.append(reference(a, b, c, score, here, here, SCALE))
+            out = torch.cat(pieces, 2)
             ours += [out, *torch.autograd.grad(out.sin().sum(), args)]
     return ours, theirs
 
@@ -161,9 +164,9 @@ def _work(seed: int, heads: int, kv_heads: int) -> dict[str, Tensor]:
         grid = Grid(rows)
         for mask, score in SPREAD.items():
             over = Spread(grid, Layout.dense(ROWS, LENGTH), order)
-            args = [over.share(x, 2).requires_grad_() for x in _inputs(seed, heads, kv_heads)]
+            args = q, k, v = tuple(over.share(x, 2).requires_grad_() for x in _inputs(seed, heads, kv_heads))
             grid.sent = 0
-            out = attend(*args, score, over, SCALE)
+            out = attend(q, k, v, score, over, SCALE)
             forward, grid.sent = grid.sent, 0
             grads = torch.autograd.grad(out.sin().sum(), args)
             found[f"{way}/{mask}/sent"] = torch.tensor([forward, grid.sent])
@@ -171,7 +174,9 @@ def _work(seed: int, heads: int, kv_heads: int) -> dict[str, Tensor]:
     return found
 
 
-def _inputs(seed: int, heads: int, kv_heads: int) -> list[Tensor]:
+def _inputs(seed: int, heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     rng = torch.Generator().manual_seed(seed)
-    sizes = (heads, kv_heads, kv_heads)
-    return [torch.randn(ROWS, h, LENGTH, WIDTH, generator=rng, dtype=torch.float64) for h in sizes]
+    q, k, v = (
+        torch.randn(ROWS, h, LENGTH, WIDTH, generator=rng, dtype=torch.float64) for h in (heads, kv_heads, kv_heads)
+    )
+    return q, k, v
