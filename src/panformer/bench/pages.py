@@ -174,10 +174,5 @@ def _row(task: str, form: str, took: Time, items: int, unit: str) -> dict[str, A
 
 
 def _most(task: str, what: str, wanted: float, reached: float) -> dict[str, Any]:
-    return {
-        "task": task,
-        "goal": f"{what}, at most",
-        "wanted": wanted,
-        "reached": round(reached, 3),
-        "met": reached <= wanted,
-    }
+    reached = round(reached, 3)
+    return {"task": task, "goal": f"{what}, at most", "wanted": wanted, "reached": reached, "met": reached <= wanted}

@@ -198,7 +198,7 @@ def _counts_on(rows: Layout) -> bool:
 
 def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     draw, at = Draw(device, dtype), Layout.packed([4 * STRIP + 9, 40], device=device)
-    q, k, v = draw(1, 4, at.length, 8), draw(1, 2, at.length, 8), draw(1, 2, at.length, 8)
+    q, k, v = draw(1, 2, at.length, 8), draw(1, 1, at.length, 8), draw(1, 1, at.length, 8)
     return q, k, v, Same() & Causal() & Window(70), at, at, 0.35
 
 

@@ -19,9 +19,16 @@ LEAST = 1 << 20  # logits under which the plain form is as quick
 ROOM = 1 << 18  # of them at a time
 
 
+def lacks(device: torch.device, dtype: torch.dtype) -> str | None:
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        return None
+    return "not in bf16 on a CPU: without a change of format the plain form is as quick"
+
+
 def refuses(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> str | None:
-    if logits.device.type != "cpu" or logits.dtype != torch.bfloat16:
-        return "not in bf16 on a CPU: without a change of format the plain form is as quick"
+    why = lacks(logits.device, logits.dtype)
+    if why is not None:
+        return why
     if smoothing > 0:
         return "targets are not smoothed here"
     if logits.numel() < LEAST:
@@ -70,4 +77,4 @@ def _pieces(logits: Tensor) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-ROWS = Kernel("rows", refuses, run)
+ROWS = Kernel("rows", refuses, run, lacks=lacks)
