@@ -57,13 +57,16 @@ def listing() -> str:
 
 
 def verdicts() -> str:
-    """A line per paper that was checked: how many of its checks came out which way."""
-    lines = ["| paper | area | verdict | upheld | not upheld | inconclusive |", "|---|---|---|---|---|---|"]
-    for row in catalogue.rows():
-        if row.evidence:
-            found = Counter(check["verdict"] for check in row.evidence["checks"])
-            counts = " | ".join(str(found[v] or "") for v in ("upheld", "not upheld", "inconclusive"))
-            lines.append(f"| {_link(row, 'src/')} | {row.area} | {row.verdict} | {counts} |")
+    """A line per area: how many of its papers were checked, and how they came out."""
+    words = ("upheld", "not upheld", "inconclusive")
+    lines = ["| area | papers | checked | upheld | not upheld | inconclusive |", "|---|---|---|---|---|---|"]
+    rows = catalogue.rows()
+    for area in [*sorted({row.area for row in rows}), None]:
+        some = [row for row in rows if area in (None, row.area)]
+        found = Counter(row.verdict for row in some if row.evidence)
+        if found:
+            counts = " | ".join(str(found[v] or "") for v in words)
+            lines.append(f"| {area or '**all**'} | {len(some)} | {found.total()} | {counts} |")
     return "\n".join(lines)
 
 

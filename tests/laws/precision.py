@@ -19,6 +19,7 @@ from panformer.ops import backend
 from panformer.ops.kernels import (
     attend_blocks,
     attend_rows,
+    attend_strips,
     block_attention_strips,
     linear_system_fft,
     long_conv_fft,
@@ -130,6 +131,7 @@ def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator,
         for name, value in {"SIZE": 8, "LEAST": 0, "MASKED": 0}.items():
             small.setattr(attend_blocks, name, value)
         small.setattr(attend_rows, "LEAST", 0)
+        small.setattr(attend_strips, "STRIP", 2)
         small.setattr(block_attention_strips, "LEAST", 0)
         small.setattr(block_attention_strips, "ROOM", 8)
         small.setattr(toeplitz_linear_fft, "LEAST", 0)
