@@ -15,7 +15,7 @@ CAUSAL = Same() & Causal()
 @pytest.fixture(autouse=True)
 def _units(monkeypatch):
     monkeypatch.setattr(attend_products, "_fits", lambda: True)
-    monkeypatch.setattr(attend_trained, "LEAST", 0)
+    monkeypatch.setattr(attend_products, "LEAST", 0)
 
 
 def inputs(at, heads=4, groups=4, dtype=torch.float64, size=8):

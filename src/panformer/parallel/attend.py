@@ -40,7 +40,7 @@ def attend(
         if k.shape[1] % grid.heads:
             raise InputError(f"{k.shape[1]} heads of keys and values do not divide among rows of {grid.heads}")
         score = _of_heads(score, grid.rank % grid.heads, q.shape[1] // grid.heads)
-        q, k, v = (_ToTokens.apply(grid, x) for x in (q, k, v))
+        q, k, v = (_Exchange.apply(grid, x, True) for x in (q, k, v))
     if grid.ring == 1:
         out = here(q, k, v, score, spread.at, spread.at, scale, 0.0, cap)
     else:
@@ -48,7 +48,7 @@ def attend(
         if learned is None:
             raise InputError("the score learns something that cannot be found in its fields")
         out = _Ring.apply(_Turns(spread, score, scale, cap), q, k, v, *learned)
-    return out if grid.heads == 1 else _ToHeads.apply(grid, out)
+    return out if grid.heads == 1 else _Exchange.apply(grid, out, False)
 
 
 @dataclass(frozen=True)
@@ -104,30 +104,18 @@ class _Ring(torch.autograd.Function):
         return None, dq.to(q.dtype), *(d.to(q.dtype) for d in dkv), *dl
 
 
-class _ToTokens(torch.autograd.Function):
-    """(B, H, t, E) of all heads -> (B, H / u, u t, E) of all tokens of the row."""
+class _Exchange(torch.autograd.Function):
+    """`to_tokens`: (B, H, t, E) of all heads -> (B, H / u, u t, E) of all tokens of the row; else the way back."""
 
     @staticmethod
-    def forward(ctx: Any, grid: Grid, x: Tensor) -> Tensor:
-        ctx.grid = grid
-        return _to_tokens(grid, x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return None, _to_heads(ctx.grid, grad)
-
-
-class _ToHeads(torch.autograd.Function):
-    """The way back."""
-
-    @staticmethod
-    def forward(ctx: Any, grid: Grid, x: Tensor) -> Tensor:
-        ctx.grid = grid
-        return _to_heads(grid, x)
+    def forward(ctx: Any, grid: Grid, x: Tensor, to_tokens: bool) -> Tensor:
+        ctx.grid, ctx.to_tokens = grid, to_tokens
+        return _to_tokens(grid, x) if to_tokens else _to_heads(grid, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return None, _to_tokens(ctx.grid, grad)
+        back = _to_heads if ctx.to_tokens else _to_tokens
+        return None, back(ctx.grid, grad), None
 
 
 def _to_tokens(grid: Grid, x: Tensor) -> Tensor:

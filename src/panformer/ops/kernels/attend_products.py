@@ -51,6 +51,11 @@ def refuses(
         return "weights are neither capped nor dropped here"
     if score != PLAIN or not (q_at.full and k_at.full):
         return "the score may hide or weigh some keys"
+    return outgrown(q, k)
+
+
+def outgrown(q: Tensor, k: Tensor) -> str | None:
+    """Why torch's fused call is quicker than batched products on so many scores, or None."""
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
     if scores < LEAST or k.shape[2] > MOST:
         return f"{scores} scores of {k.shape[2]} keys: the fused call is quicker under {LEAST} and over {MOST}"

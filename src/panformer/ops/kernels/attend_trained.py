@@ -20,7 +20,7 @@ from ...core.layout import Layout
 from ...core.score import Score
 from ..backend import Kernel
 from ..check import Draw
-from .attend_products import LEAST, MOST, lacks
+from .attend_products import lacks, outgrown
 from .attend_sdpa import CAUSAL, PLAIN
 
 ROOM = 1 << 20  # scores held at a time
@@ -56,10 +56,7 @@ def refuses(
     causal = score == CAUSAL and q_at is k_at and q_at.pos.shape[-1] == 1
     if not causal and score != PLAIN:
         return "the score may hide or weigh some keys"
-    scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
-    if scores < LEAST or k.shape[2] > MOST:
-        return f"{scores} scores of {k.shape[2]} keys: the fused call is quicker under {LEAST} and over {MOST}"
-    return None
+    return outgrown(q, k)
 
 
 def run(
