@@ -67,6 +67,20 @@ def test_a_record_holds_every_trial_and_what_follows_from_it(compared):
     report.terminal(record)
 
 
+def test_one_training_is_judged_at_every_length_of_the_test(tmp_path):
+    with Store(tmp_path / FILE) as store:
+        record = Comparison(replace(tiny(rates=(1e-3, 3e-3)), tests=(2, 4)), store, "local", 1, quiet).run()
+    judged = [t for t in record["trials"] if not t["tuning"]]
+    assert record["trained"] == 2 and record["lengths"] == [2, 4] == sorted({t["length"] for t in judged})
+    assert len(judged) == 2 * 2 * 2 and len({t["seconds"] for t in judged}) == 2 * 2  # arms x seeds are trained
+    assert {t["length"] for t in record["trials"] if t["tuning"]} == {2}
+    at = {(t["arm"], t["length"]): t for t in judged if t["seed"] == 0}
+    assert at["attention", 2]["flops"] == at["attention", 4]["flops"], "training is what it was"
+    assert at["attention", 2]["peak_bytes"] < at["attention", 4]["peak_bytes"]
+    report.write([record], tmp_path)
+    report.terminal(record)
+
+
 def test_the_same_command_runs_nothing_again(compared, monkeypatch):
     record, folder = compared
     monkeypatch.setattr(

@@ -96,3 +96,27 @@ def test_what_is_not_installed_is_left_out_of_a_suite(monkeypatch):
     assert {p.entry.name for p in found} == {"docs", "code", "digit-bags"}
     with pytest.raises(EnvironmentGap, match="apt-get install anarchism"):
         plan.plans("book", WITH, (), (16,), 2, "parameters", (), None, None)
+
+
+def test_other_parts_are_asked_for_with_their_family():
+    asked = asked_for("attention,positions/rope,norms/rms,channels/glu")
+    cell = Cell(2, 16)
+    assert asked.spec("positions/rope", cell)["position"] == {"use": "rope"}
+    assert asked.spec("norms/rms", cell)["schedule"][0]["norm"] == {"use": "rms"}
+    for item, says in [
+        ("heads/tag", "unknown family 'heads'"),
+        ("positions/rop", "did you mean 'rope'"),
+        ("norms/rms:a=1", "'a'"),
+    ]:
+        with pytest.raises(InputError, match=says):
+            asked_for(f"attention,{item}")
+
+
+def test_models_tested_at_other_lengths_are_trained_at_one():
+    (asked,) = plan.plans("copy", WITH, (), (16, 32), 2, "parameters", (3e-3,), 1, None, tests=(8, 32))
+    assert asked.cells == [Cell(8, 16), Cell(8, 32)] and asked.trained(Cell(32, 16)) == Cell(8, 16)
+    assert asked.told == [Cell(8, 16), Cell(32, 16), Cell(8, 32), Cell(32, 32)]
+    with pytest.raises(InputError, match="copy is tested at 8, 32, so it is trained at one length"):
+        plan.plans("copy", WITH, (4, 8), (16,), 2, "parameters", (3e-3,), 1, None, tests=(8, 32))
+    with pytest.raises(InputError, match="test"):
+        plan.plans("memorisation", WITH, (), (16,), 2, "parameters", (3e-3,), 1, None, tests=(8, 32))

@@ -32,6 +32,7 @@ class Entry:
     source: str
     published: tuple[int, ...] = ()
     train: Tree = field(default_factory=lambda: {"steps": 500, "batch": 32, "rate": 3e-3})
+    tests: tuple[int, ...] = ()  # where models of the first length are tested, if at others than where they train
 
     def at(self, length: int) -> dict[str, Any]:
         """The task's tree at a length."""
@@ -73,6 +74,18 @@ SUITES: dict[str, Suite] = {
             Entry("needle", {"use": "needle"}, "length", (32, 64, 128), 1 / 8,
                   "needle (passkey): one of four facts that lie in a long document", "after Mohtashami and Jaggi 2023, Landmark attention",
                   (1024, 4096)),
+        )),
+        Suite("longer", "trained short, tested at up to eight times the length", (
+            Entry("copy-longer", {"use": "copy"}, "high", (8,), 1 / 26,
+                  "a string of up to 8 symbols, once more", "Jelassi et al. 2024, Repeat After Me", (300,), tests=(8, 16, 32, 64)),
+            Entry("addition-longer", {"use": "addition", "base": 3, "first": "low", "score": "digit"}, "high", (3,), 1 / 3,
+                  "sums of two numbers of base 3, lowest digit first", "Zhou et al. 2024, Length generalization", (40,),
+                  _steps(1000), tests=(3, 6, 12, 24)),
+            Entry("mqar-longer", {"use": "mqar", "vocab": 128}, "pairs", (4,), 1 / 64,
+                  "pairs of keys and values, then every key again", "Arora et al. 2023, Zoology", (64,), _steps(1000), tests=(4, 8, 16, 32)),
+            Entry("docs-longer", {"use": "text", "source": "docs"}, "length", (64,), None,
+                  "bits per byte of Python's help topics; at longer tests of the bytes that training never came to", "the running interpreter",
+                  (2048,), {"steps": 300, "batch": 32, "rate": 3e-3}, tests=(64, 128, 256, 512)),
         )),
         Suite("state", "what must be carried along", (
             Entry("parity", {"use": "words", "order": 2}, "length", (8, 16, 32), 1 / 2,

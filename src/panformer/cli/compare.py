@@ -16,10 +16,14 @@ def compare(
         str,
         typer.Option(
             "--with",
-            help="Mixers with commas (attention,linear_attention:feature=elu), or YAML files with `model:` and `layers:`.",
+            help="Mixers with commas (attention,linear_attention:feature=elu), other parts with their family "
+            "(positions/rope), or YAML files with `model:` and `layers:`.",
         ),
     ],
     lengths: Annotated[str, typer.Option(help="Lengths with commas; default: the task's first.")] = "",
+    tests: Annotated[
+        str, typer.Option(help="Lengths with commas at which models of one training length are tested.")
+    ] = "",
     sizes: Annotated[str, typer.Option(help="Widths of the first arm, with commas.")] = "64",
     seeds: Annotated[int, typer.Option(help="Judged runs of every arm.")] = 5,
     budget: Annotated[str, typer.Option(help="What is equal: parameters, flops or time.")] = "parameters",
@@ -48,6 +52,7 @@ def compare(
     Examples:
       panformer compare mqar --with attention,mamba,linear_attention --lengths 4,8,16 --seeds 5
       panformer compare recall --with attention,delta_net --budget time --minutes 10
+      panformer compare copy --with positions/rope,positions/alibi --tests 8,16,32
       panformer compare state --with attention --null 12 --steps 300
     """
     import json
@@ -68,6 +73,7 @@ def compare(
     asked = plan.plans(
         task, with_, plan.numbers(lengths, int, "--lengths"), plan.numbers(sizes, int, "--sizes"), seeds, budget,
         plan.numbers(rates, float, "--rates") or (() if null else plan.RATES), steps, minutes, 1 if null else 2,
+        plan.numbers(tests, int, "--tests"),
     )  # fmt: skip
     least = judge.least_seeds(max(2, len(asked[0].arms)))
     if seeds < least and not null:

@@ -25,6 +25,12 @@ TUNED_ON = 100  # the seed that rates are chosen on; the seeds that are judged c
 CLOSE = 0.1  # how far parameters may lie from those of the first arm
 STEP = 8  # widths are multiples of it
 LAYERS, HEADS = 2, 4
+PLACES = {
+    "mixers": "mixer",
+    "channels": "channel",
+    "norms": "norm",
+    "residuals": "residual",
+}  # of a part within a layer
 Tree = dict[str, Any]
 N = TypeVar("N", int, float)
 
@@ -52,10 +58,21 @@ class Plan:
     train: Train
     minutes: float | None = None
     model: Tree = field(default_factory=dict)
+    tests: tuple[int, ...] = ()  # lengths at which models of the one training length are tested; else where they train
 
     @property
     def cells(self) -> list[Cell]:
+        """Where arms are trained."""
         return [Cell(length, size) for size in self.sizes for length in self.lengths]
+
+    @property
+    def told(self) -> list[Cell]:
+        """Where arms are judged."""
+        return [Cell(length, size) for size in self.sizes for length in self.tests or self.lengths]
+
+    def trained(self, cell: Cell) -> Cell:
+        """Where the models were trained that are judged in this cell."""
+        return Cell(self.lengths[0], cell.size) if self.tests else cell
 
     @property
     def tries(self) -> int:
@@ -85,13 +102,13 @@ def entries(asked: str) -> tuple[list[suites.Entry], str | None]:
 
 
 def arms(asked: str, least: int = 2) -> dict[str, Change]:
-    """`attention,mamba,linear_attention:feature=elu,my.yaml` -> changes of the base model by name."""
+    """`attention,linear_attention:feature=elu,positions/rope,my.yaml` -> changes of the base model by name."""
     found: dict[str, Change] = {}
     for item in _split(asked):
         if item.endswith((".yaml", ".yml", ".json")):
             name, change = Path(item).stem, _file(item)
         else:
-            name, change = item, Change(layers={"mixer": _mixer(item)})
+            name, change = item, _part(item)
         if name in found:
             raise InputError(f"--with names {name!r} twice")
         found[name] = change
@@ -163,14 +180,20 @@ def _file(item: str) -> Change:
     return Change.model_validate(tree)
 
 
-def _mixer(item: str) -> Tree:
-    name, options = _options(item)
-    if name not in known("mixers"):
-        raise unknown("mixer", name, known("mixers"))
+def _part(item: str) -> Change:
+    """A mixer by its name, another part by its family's name and its own."""
+    path, options = _options(item)
+    family, slash, name = path.rpartition("/")
+    family = family if slash else "mixers"
+    if family not in (*PLACES, "positions"):
+        raise InputError(f"--with: {unknown('family', family, [*PLACES, 'positions'])}")
+    if name not in known(family):
+        raise unknown(family.removesuffix("s"), name, known(family))
     tree: Tree = {"use": name, **options}
-    if "heads" in type(config("mixers", {"use": name, **options})).model_fields:
+    if family == "mixers" and "heads" in type(config(family, tree)).model_fields:
         tree.setdefault("heads", HEADS)
-    return tree
+    config(family, tree)
+    return Change(model={"position": tree}) if family == "positions" else Change(layers={PLACES[family]: tree})
 
 
 def _options(item: str) -> tuple[str, Tree]:
@@ -183,6 +206,10 @@ def _options(item: str) -> tuple[str, Tree]:
             raise InputError(f"{item}: expected NAME:key=value;key=value")
         options[key.strip()] = yaml.safe_load(value)
     return name.strip(), options
+
+
+def _said(lengths: Sequence[int]) -> str:
+    return ", ".join(map(str, lengths))
 
 
 def _split(asked: str) -> Sequence[str]:
@@ -200,6 +227,7 @@ def plans(
     steps: int | None,
     minutes: float | None,
     least: int = 2,
+    tests: Sequence[int] = (),
 ) -> list[Plan]:
     """One plan of `least` arms or more for each task that was asked for; what was left out comes from its entry.
 
@@ -221,8 +249,13 @@ def plans(
                 raise
             warnings.warn(f"{entry.name} is left out of {suite}: {absent}", stacklevel=2)
             continue
+        beyond = tuple(tests) or entry.tests
+        if beyond and len(lengths) > 1:
+            raise InputError(f"--lengths: {entry.name} is tested at {_said(beyond)}, so it is trained at one length")
+        if beyond:
+            registry.task({**entry.at(entry.lengths[0]), "test": beyond[0]})  # refuses tasks without such an option
         found.append(Plan(entry, suite, changes, tuple(lengths) or entry.lengths[:1], tuple(sizes), seeds, by,
-                          tuple(rates) or (train.rate,), train, minutes, base(ends)))  # fmt: skip
+                          tuple(rates) or (train.rate,), train, minutes, base(ends), beyond))  # fmt: skip
     if not found:
         raise EnvironmentGap(f"nothing of the suite {suite} is here; `panformer tasks --data` tells what to install")
     return found

@@ -89,7 +89,10 @@ class Comparison:
     def trial(self, at: tuple[str, Cell], train: Train, seed: int, tuning: bool = False) -> Trial:
         """An arm in a cell, trained once."""
         arm, cell = at
-        return Trial(arm, cell.length, cell.size, self.specs[at], self.plan.task(cell), train, seed, tuning)
+        tests = () if tuning else self.plan.tests
+        return Trial(
+            arm, cell.length, cell.size, self.specs[at], self.plan.task(cell), train, seed, tuning, lengths=tests
+        )
 
     def _tune(self, stopper: Stopper) -> tuple[dict[tuple[str, Cell], float], list[Trial], dict[str, dict[str, Any]]]:
         """(the best rate of each arm in each cell, the trials that found it, their results), on a seed of its own; every
@@ -140,19 +143,24 @@ class Comparison:
     def _record(self, trials: Sequence[Trial], found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         p = self.plan
         task = registry.task(p.task(p.cells[0]))
-        costs = {cell: self._costs(cell) for cell in p.cells}
+        costs = {cell: self._costs(cell) for cell in dict.fromkeys([*p.cells, *p.told])}
         rows: list[dict[str, Any]] = []
         summary: list[dict[str, Any]] = []
         pairs: list[dict[str, Any]] = []
         for one in trials:
-            body, cost = found[one.key], costs[Cell(one.length, one.size)][one.arm]
-            rows.append({
-                "arm": one.arm, "length": one.length, "size": one.size, "seed": one.seed, "rate": one.train.rate,
-                "tuning": one.tuning, "measure": body["measure"], "seconds": body["seconds"], "steps": one.train.steps,
-                "parameters": body["parameters"], "flops": 3 * one.train.steps * cost["flops"] * one.train.batch,
-                "latency_ms": cost["latency_ms"], "peak_bytes": cost["peak_bytes"], "state_bytes": cost["state_bytes"],
-            })  # fmt: skip
-        for cell in p.cells:
+            body, spent = found[one.key], costs[Cell(one.length, one.size)][one.arm]
+            measured = (
+                dict(zip(one.lengths, body["measures"], strict=True)) if one.lengths else {one.length: body["measure"]}
+            )
+            for length, measure in measured.items():
+                cost = costs[Cell(length, one.size)][one.arm]
+                rows.append({
+                    "arm": one.arm, "length": length, "size": one.size, "seed": one.seed, "rate": one.train.rate,
+                    "tuning": one.tuning, "measure": measure, "seconds": body["seconds"], "steps": one.train.steps,
+                    "parameters": body["parameters"], "flops": 3 * one.train.steps * spent["flops"] * one.train.batch,
+                    "latency_ms": cost["latency_ms"], "peak_bytes": cost["peak_bytes"], "state_bytes": cost["state_bytes"],
+                })  # fmt: skip
+        for cell in p.told:
             place = {"length": cell.length, "size": cell.size}
             mine = [r for r in rows if r["length"] == cell.length and r["size"] == cell.size and not r["tuning"]]
             values = {arm: [r["measure"] for r in mine if r["arm"] == arm] for arm in p.arms}
@@ -170,13 +178,14 @@ class Comparison:
                         **place,
                         **same,
                         "seconds": round(spent, 3),
-                        "width": self.specs[told["arm"], cell]["width"],
+                        "width": self.specs[told["arm"], p.trained(cell)]["width"],
                     }
                 )
             pairs += [{**told, **place} for told in judge.pairs(values, task.lower_is_better, resolution)]
         return {
             "format": FORMAT, "name": p.entry.name, "suite": p.suite, "about": p.entry.about, "source": p.entry.source,
-            "task": dict(p.entry.task), "size_is": p.entry.size, "lengths": list(p.lengths), "sizes": list(p.sizes),
+            "task": dict(p.entry.task), "size_is": p.entry.size, "lengths": list(p.tests or p.lengths), "sizes": list(p.sizes),
+            **({"trained": p.lengths[0]} if p.tests else {}),
             "budget": {"by": p.by, "value": p.train.model_dump(), "minutes": p.minutes, "rates": list(p.rates), "tuned_on": plan.TUNED_ON},
             "arms": [
                 {"name": arm, "spec": self.specs[arm, p.cells[0]], "spec_hash": spec_hash(self.specs[arm, p.cells[0]])}
@@ -190,10 +199,11 @@ class Comparison:
     def _costs(self, cell: Cell) -> dict[str, dict[str, Any]]:
         """Of every arm over one sequence of this cell: operations, peak memory and state, counted; latency, timed in turn."""
         shape = _shape(self.plan, cell)
-        key = "costs/" + "/".join(spec_hash(self.specs[arm, cell]) for arm in self.plan.arms) + f"/{shape[0]}"
+        specs = {arm: self.specs[arm, self.plan.trained(cell)] for arm in self.plan.arms}
+        key = "costs/" + "/".join(map(spec_hash, specs.values())) + f"/{shape[0]}"
 
         def measured() -> dict[str, dict[str, Any]]:
-            models = {arm: build(self.specs[arm, cell], seed=0).eval() for arm in self.plan.arms}
+            models = {arm: build(spec, seed=0).eval() for arm, spec in specs.items()}
             with torch.inference_mode():
                 times = latencies({arm: _call(m, self.plan, cell) for arm, m in models.items()}, LATENCY)
             out = {}
@@ -231,7 +241,7 @@ def stamp(by: str) -> dict[str, Any]:
 
 def _chance(asked: Plan) -> float | list[float] | None:
     """What a constant answer reaches: one number, or one per length where they differ."""
-    told = [asked.entry.guess(n) for n in asked.lengths]
+    told = [asked.entry.guess(n) for n in asked.tests or asked.lengths]
     return told[0] if len(set(told)) == 1 else [v for v in told if v is not None]
 
 
