@@ -22,7 +22,6 @@ from panformer.papers import catalogue, lengths
 from panformer.papers import plots as length_plots
 
 ROOT = Path(__file__).parent.parent
-RECORDS = ROOT / "src" / "panformer" / "compare" / "records"
 RACES = ("decode", "encoder", "train", "vision")  # what the front page shows; all else is in docs/speed.md
 
 
@@ -38,7 +37,7 @@ def demo(folder: Path) -> str:
 
 def compared() -> str:
     """The table of one recorded comparison."""
-    path = RECORDS / "mqar.json"
+    path = records.HOME / "mqar.json"
     if not path.is_file():
         return ""
     told = json.loads(path.read_text())
@@ -47,7 +46,7 @@ def compared() -> str:
 
 def itself() -> str:
     """The recorded studies of an arm against itself."""
-    return "\n".join(nulls.markdown(list(records.nulls(RECORDS).values())))
+    return "\n".join(nulls.markdown(list(records.nulls(records.HOME).values())))
 
 
 def listing() -> str:
@@ -84,15 +83,15 @@ def claims() -> str:
 
 def longer() -> str:
     """A table for each task and training whose models were tested longer than trained, and docs/lengths.svg."""
-    found = lengths.tables(catalogue.rows())
+    told = list(records.read(records.HOME).values())
+    found = [*lengths.compared(told), *lengths.tables(catalogue.rows())]
     length_plots.write(found, ROOT / "docs" / "lengths.svg")
-    out = []
+    out = ["## All positions, side by side", "", *Table("", *lengths.overview(told)).markdown(), ""]
     for t in found:
-        papers = ", ".join(sorted(t.papers))
         out += [
             f"## {t.title}",
             "",
-            f"{t.about}. From {papers}.",
+            f"{t.about}. From {t.origin}.",
             "",
             *Table(t.title, t.heads, t.rows()).markdown(),
             "",

@@ -7,7 +7,7 @@ import pytest
 
 from panformer.core.errors import InputError
 from panformer.papers import catalogue
-from panformer.papers.lengths import Seeds, tables
+from panformer.papers.lengths import Seeds, compared, overview, tables
 
 ENTRY = """
 id: {id}
@@ -101,3 +101,35 @@ def test_the_picture_names_every_arm(rows, tmp_path):
         plots.write(tables(rows()), tmp_path / "all.pdf")
     with pytest.raises(InputError, match="nothing to draw"):
         plots.write([], tmp_path / "all.svg")
+
+
+def longer(name, lower, values):
+    """A comparison of positions that was tested longer than trained; values: arm -> length -> seeds."""
+    spec = {"schedule": [{"repeat": 2, "mixer": "attention"}]}
+    arms = [{"name": f"positions/{arm}", "spec": {**spec, "position": {"use": arm}}} for arm in values]
+    trials = [
+        {"arm": f"positions/{arm}", "length": n, "measure": v, "tuning": False}
+        for arm, line in values.items() for n, seeds in line.items() for v in seeds
+    ]  # fmt: skip
+    summary = [
+        {"arm": f"positions/{arm}", "length": n, "mean": None if None in seeds else sum(seeds) / len(seeds),
+         "rank": None if None in seeds else 1 + sum((s[n][0] < seeds[0]) == lower for a, s in values.items() if a != arm and None not in s[n])}
+        for arm, line in values.items() for n, seeds in line.items()
+    ]  # fmt: skip
+    return {"name": name, "task": {"use": "copy"}, "size_is": "high", "trained": 8, "lengths": [8, 16], "sizes": [64], "arms": arms,
+            "trials": trials, "summary": summary, "budget": {"value": {"steps": 5}}, "lower_is_better": lower}  # fmt: skip
+
+
+def test_a_comparison_beyond_the_trained_length_is_a_table(rows):
+    (one,) = compared([longer("copy-longer", False, {"rope": {8: [1.0, 0.8], 16: [0.2, None]}}), {"name": "mqar"}])
+    assert one.trained == 8 and one.tests == [8, 16] and one.title == "copy-longer, trained at 8"
+    assert one.rows() == [["rope", "0.900", "0.200 (1 of 2 diverged)"]] and one.origin == "the comparison copy-longer"
+    assert one.task == {"use": "copy", "high": 8} and one.layers == (2,)
+
+
+def test_all_comparisons_stand_in_one_table_best_first_beyond_the_trained_length():
+    right = longer("copy-longer", False, {"rope": {8: [1.0], 16: [0.2]}, "alibi": {8: [0.9], 16: [0.5]}})
+    bits = longer("docs-longer", True, {"rope": {8: [2.0], 16: [None]}, "alibi": {8: [3.0], 16: [2.5]}})
+    heads, table = overview([right, bits])
+    assert heads == ["", "copy 8", "copy 16", "docs 8", "docs 16", "mean rank beyond"]
+    assert table == [["alibi", "0.9", "0.5", "3", "2.5", "1.0"], ["rope", "1", "0.2", "2", "diverged", "2.0"]]

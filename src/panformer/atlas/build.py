@@ -16,16 +16,13 @@ from typing import Any, NamedTuple
 from ..claims import registry
 from ..core.errors import InputError, require
 from ..core.part import FAMILIES
-from ..papers import catalogue
+from ..papers import catalogue, lengths
 from ..papers.catalogue import Row
-from ..papers.lengths import Table as Lengths
-from ..papers.lengths import tables as length_tables
 from ..papers.resolve import ROOT
 from . import advice, checks, facts, nulls, plots, records, samples, speed
 from .tables import Slug, Table
 
 HERE = Path(__file__).parent
-RECORDS = ROOT / "compare" / "records"
 BENCHMARKS = ROOT.parent.parent / "benchmarks"  # of the repository; an installed package has none
 SHARES = ("upheld", "not upheld", "inconclusive", "listed", "built", "planned")
 RACED = ("long", "step")  # suites that tell a mixer's growth
@@ -53,7 +50,9 @@ class Sources:
         self.composed = {row.slug: facts.composed(row) for row in self.rows}
 
 
-def build(out: Path, compared: Path = RECORDS, raced: Path = BENCHMARKS, rows: tuple[Row, ...] | None = None) -> Built:
+def build(
+    out: Path, compared: Path = records.HOME, raced: Path = BENCHMARKS, rows: tuple[Row, ...] | None = None
+) -> Built:
     """Write the atlas to a folder: a new one, or one that holds an atlas, which is replaced.
 
     Errors: InputError where the folder holds something else, or a record cannot be read.
@@ -128,7 +127,7 @@ def _told(sources: Sources) -> Iterator[tuple[str, str, dict[str, Any]]]:
         found = list(sources.nulls.values())
         suites = [(told, nulls.of_suite(told)) for told in found]
         yield "null.html", "null.html", {"whole": nulls.whole(found), "suites": suites}
-    yield "lengths.html", "lengths.html", {"tables": [_longer(t) for t in length_tables(sources.rows)]}
+    yield "lengths.html", "lengths.html", _lengths(sources)
     yield "speed.html", "speed.html", {"suites": [_suite(told) for told in sources.benchmarks.values()]}
     yield "choose.html", "choose.html", {"tables": _advice(sources)}
 
@@ -235,7 +234,13 @@ def _comparison(told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _longer(found: Lengths) -> dict[str, Any]:
+def _lengths(sources: Sources) -> dict[str, Any]:
+    told = list(sources.records.values())
+    whole = Table("All comparisons", *lengths.overview(told)) if lengths.longer(told) else None
+    return {"whole": whole, "tables": [_longer(t) for t in [*lengths.compared(told), *lengths.tables(sources.rows)]]}
+
+
+def _longer(found: lengths.Table) -> dict[str, Any]:
     task = registry.task(found.task)
     up = f"{task.unit} ({'lower' if task.lower_is_better else 'higher'} is better)"
     lines = [
@@ -244,7 +249,7 @@ def _longer(found: Lengths) -> dict[str, Any]:
     ]
     about = f"{up} of each arm over the length of the test; {found.title}"
     return {
-        "table": Table(found.title, found.heads, found.rows(), found.about), "papers": sorted(found.papers),
+        "table": Table(found.title, found.heads, found.rows(), found.about), "papers": sorted(found.papers), "comparison": found.comparison,
         "picture": plots.lines(lines, "tested at", up, about, log=(True, False)),
     }  # fmt: skip
 

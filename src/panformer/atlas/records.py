@@ -12,6 +12,7 @@ from . import plots
 from .tables import Table
 
 FORMAT = 1
+HOME = Path(__file__).parent.parent / "compare" / "records"
 COSTS = {
     "flops": "operations", "latency_ms": "milliseconds of one row", "peak_bytes": "peak memory, bytes", "parameters": "parameters",
     "seconds": "seconds of training",

@@ -39,11 +39,12 @@ def atlas(
 
         for module in ("fastapi", "uvicorn"):
             require(module, "serve")
-    from ..atlas.build import BENCHMARKS, RECORDS, build
+    from ..atlas import records
+    from ..atlas.build import BENCHMARKS, build
 
     with tempfile.TemporaryDirectory() as scratch:
         home = out or Path(scratch) / "atlas"
-        made = build(home, compared or RECORDS, raced or BENCHMARKS)
+        made = build(home, compared or records.HOME, raced or BENCHMARKS)
         if as_json:
             typer.echo(json.dumps({**made._asdict(), "out": str(home)}))
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as plain_json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,18 +94,20 @@ def lengths(
     ] = None,
     json: JSON = False,
 ) -> None:
-    """What the evidence says of models read at longer lengths than trained: all positions of one task in one table.
+    """What comparisons and evidence say of models read at longer lengths than trained: all positions of one task in one table.
 
     \b
     Examples:
       panformer papers lengths
       panformer papers lengths --plot lengths.svg
     """
+    from ..atlas import records
     from ..core.errors import require
     from ..papers import catalogue
-    from ..papers.lengths import tables
+    from ..papers.lengths import compared, overview, tables
 
-    found = tables(catalogue.rows())
+    told = list(records.read(records.HOME).values())
+    found = [*compared(told), *tables(catalogue.rows())]
     if plot is not None:
         for module in ("scipy", "matplotlib"):
             require(module, "choose")
@@ -115,6 +118,7 @@ def lengths(
         return _print([table.dump() for table in found])
     for table in found:
         _lengths(table)
+    _measures(*overview(told))
 
 
 def check(
@@ -202,17 +206,24 @@ def _inked(text: str, ink: str) -> str:
 def _lengths(found: Lengths) -> None:
     from rich.console import Console
     from rich.markup import escape
+
+    say = Console(width=None if sys.stdout.isatty() else 160, highlight=False).print
+    say(f"[bold]{escape(found.title)}[/bold] · {escape(found.about)}")
+    _measures(found.heads, found.rows())
+    say(f"from {escape(found.origin)}\n")
+
+
+def _measures(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    console.print(f"[bold]{escape(found.title)}[/bold] · {escape(found.about)}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, head in enumerate(found.heads):
+    for i, head in enumerate(heads):
         table.add_column(head, justify="right" if i else "left")
-    for row in found.rows():
+    for row in rows:
         table.add_row(*map(escape, row))
-    console.print(table)
-    console.print(f"from {', '.join(sorted(found.papers))}\n")
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
 
 
 def _page(row: Row) -> None:

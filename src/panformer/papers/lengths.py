@@ -1,7 +1,8 @@
-"""What evidence says of models that were tested longer than trained: one table for each task and training.
+"""What comparisons and evidence say of models that were tested longer than trained: one table for each task and training.
 
-An arm is one line, under the name of its positions and what else it changes; entries that train alike on one task share
-a table, so that positions can be compared across papers. Light: no torch.
+A comparison has all its arms under one training, and `overview` lays such comparisons side by side. In evidence an arm is
+one line, under the name of its positions and what else it changes; entries that train alike on one task share a table.
+Light: no torch.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .schema import Change
 
 SIZES = ("length", "high", "pairs")  # the options by which tasks say how long training is
 FIXED = {"digits": 8}  # sides of pictures that no option says
+Record = Mapping[str, Any]  # what `panformer compare` writes
 ARMS = {"candidate": "change", "control": "control", "floor": "floor", "values": "change"}
 
 
@@ -59,6 +61,7 @@ class Table:
     title: str = ""  # no two of one list are alike
     lines: dict[str, dict[int, Seeds]] = field(default_factory=dict)  # arm -> test length -> seeds
     sources: dict[str, set[str]] = field(default_factory=dict)  # arm -> papers
+    comparison: str = ""  # its name, where the table is one
 
     @property
     def tests(self) -> list[int]:
@@ -71,6 +74,10 @@ class Table:
     @property
     def papers(self) -> set[str]:
         return {slug for slugs in self.sources.values() for slug in slugs}
+
+    @property
+    def origin(self) -> str:
+        return f"the comparison {self.comparison}" if self.comparison else ", ".join(sorted(self.papers))
 
     @property
     def about(self) -> str:
@@ -107,6 +114,50 @@ class _Point(NamedTuple):
     change: Change
     test: int | None
     seeds: Seeds
+
+
+def compared(records: Sequence[Record]) -> list[Table]:
+    """A table for each comparison whose models were tested longer than trained."""
+    found = []
+    for told in longer(records):
+        seeds: dict[str, dict[int, list[float]]] = {_called(arm): {} for arm in told["arms"]}
+        names = {arm["name"]: _called(arm) for arm in told["arms"]}
+        for one in told["trials"]:
+            if not one["tuning"]:
+                value = nan if one["measure"] is None else one["measure"]
+                seeds[names[one["arm"]]].setdefault(one["length"], []).append(value)
+        task = {**told["task"], told["size_is"]: told["trained"]}
+        layers = {sum(stage.get("repeat", 1) for stage in arm["spec"]["schedule"]) for arm in told["arms"]}
+        lines = {arm: {n: Seeds(values) for n, values in line.items()} for arm, line in seeds.items()}
+        found.append(Table(task, told["budget"]["value"], told["sizes"][0], tuple(sorted(layers)), told["trained"],
+                           f"{told['name']}, trained at {told['trained']}", lines, comparison=told["name"]))  # fmt: skip
+    return found
+
+
+def longer(records: Sequence[Record]) -> list[Record]:
+    """Comparisons whose models were tested longer than trained."""
+    return [told for told in records if "trained" in told]
+
+
+def overview(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of one table: the mean of every arm in every test, best first by its mean rank in tests that are longer
+    than training."""
+    cells: dict[str, dict[tuple[str, int], str]] = {}
+    ranks: dict[str, list[int]] = {}
+    tests = [(told["name"], n) for told in longer(records) for n in told["lengths"]]
+    for told in longer(records):
+        names = {arm["name"]: _called(arm) for arm in told["arms"]}
+        for one in told["summary"]:
+            arm = names[one["arm"]]
+            value = "diverged" if one["mean"] is None else f"{one['mean']:.3g}"
+            cells.setdefault(arm, {})[told["name"], one["length"]] = value
+            if one["length"] > told["trained"]:
+                ranks.setdefault(arm, []).append(one["rank"] or len(names))
+    rows = [
+        [arm, *(cells[arm].get(test, "") for test in tests), f"{mean(ranks[arm]):.1f}"]
+        for arm in sorted(cells, key=lambda arm: mean(ranks[arm]))
+    ]
+    return ["", *(f"{name.removesuffix('-longer')} {n}" for name, n in tests), "mean rank beyond"], rows
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
@@ -188,6 +239,11 @@ def _name(row: Row, spec: Mapping[str, Any], change: Change) -> str:
     if rest:
         return f"{told}; {', '.join(rest)}"
     return told if others or "position" in spec or change.model or change.layers else f"{told} [{row.slug}]"
+
+
+def _called(arm: Mapping[str, Any]) -> str:
+    """The positions of a comparison's arm, where these are what it changes."""
+    return _told(arm["spec"]["position"]) if arm["name"].startswith("positions/") else str(arm["name"])
 
 
 def _told(part: Any) -> str:
