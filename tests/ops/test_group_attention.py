@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from panformer.ops.clusters import best, centred, settled
+from panformer.ops.clusters import _largest, best, centred, settled
 from panformer.ops.group_attention import group_attention, reference
 from panformer.ops.hashing import cross_polytope
 from panformer.ops.kernels import group_attention_sorted
@@ -84,3 +84,12 @@ def test_every_mean_gets_its_best_tokens():
         for c in range(2):
             order = (x[n, 0, : count[n]] @ means[0, c]).argsort(descending=True)[: most[n]]
             assert places[n, 0, c][there[n, 0, c]].tolist() == order.tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_of_equal_numbers_the_first_is_largest(dtype):
+    x = torch.randint(-3, 4, (4, 60), generator=torch.Generator().manual_seed(0)).to(dtype) / 3
+    x[0, ::2], x[1, 1::3] = -0.0, -torch.inf
+    want = x.double().argsort(dim=-1, descending=True, stable=True)
+    assert torch.equal(_largest(x, 60), want)
+    assert torch.equal(_largest(x, 7), want[:, :7])

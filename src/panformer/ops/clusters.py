@@ -19,8 +19,18 @@ def best(x: Tensor, means: Tensor, count: Tensor, most: Tensor, size: int) -> tu
     """
     late = torch.arange(x.shape[2], device=x.device) >= count[:, None]
     product = (x @ means.mT).mT.masked_fill(late[:, None, None], -torch.inf)
-    order = product.argsort(dim=-1, descending=True, stable=True)[..., :size]
+    order = _largest(product, size)
     return order, (torch.arange(size, device=x.device) < most[:, None])[:, None, None].expand(order.shape)
+
+
+def _largest(x: Tensor, size: int) -> Tensor:
+    """(..., L) -> (..., size) int64: the places of the largest, of equal ones the first, which `topk` does not promise."""
+    if x.dtype == torch.float64:
+        return x.argsort(dim=-1, descending=True, stable=True)[..., :size]
+    bits = (x.float() + 0.0).view(torch.int32).long()  # + 0 makes one zero of two
+    rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # in the order of the numbers
+    last = torch.arange(x.shape[-1] - 1, -1, -1, device=x.device)
+    return ((rising << 32) + last).topk(size, dim=-1).indices
 
 
 def centred(x: Tensor, means: Tensor) -> Tensor:
