@@ -21,6 +21,7 @@ from panformer.ops.kernels import (
     attend_rows,
     attend_strips,
     block_attention_strips,
+    group_attention_sorted,
     linear_system_fft,
     long_conv_fft,
     toeplitz_linear_fft,
@@ -134,6 +135,7 @@ def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator,
         small.setattr(attend_strips, "STRIP", 2)
         small.setattr(block_attention_strips, "LEAST", 0)
         small.setattr(block_attention_strips, "ROOM", 8)
+        small.setattr(group_attention_sorted, "LEAST", 0)
         small.setattr(toeplitz_linear_fft, "LEAST", 0)
         small.setattr(toeplitz_linear_fft, "WIDE", 0)
         small.setattr(long_conv_fft, "LEAST", 0)

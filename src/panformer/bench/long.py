@@ -74,6 +74,11 @@ JOBS: Mapping[str, Job] = {
     "BiFormer": Job({"use": "bi_former", "heads": 8}),
     "MRA-2": Job({"use": "multi_resolution", "heads": 8}),
     "SLA": Job({"use": "sparse_linear_attention", "heads": 8}),
+    "routing": Job(
+        {"use": "routing_attention", "heads": 8, "clusters": 128, "window": 128, "causal": True},
+        {"routing-transformer": ("routing-transformer==1.6.1", 1.0)},
+    ),
+    "LSH attention": Job({"use": "lsh_attention", "heads": 8, "buckets": 128, "window": 64, "causal": True}),
     "KDEformer": Job({"use": "kde_former", "heads": 8}),
     "Linformer": Job(
         {"use": "linformer", "heads": 8, "length": LENGTHS[-1], "rank": 64}, {"linformer": ("linformer==0.2.3", 1.0)}

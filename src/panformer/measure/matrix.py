@@ -17,7 +17,10 @@ from ..ops.attend import spread
 from ..ops.prefix_softmax import nothing
 
 Map = Callable[[Tensor], Tensor]
-BY_HEAD = ("attend", "weigh", "linear_attention", "gated_linear", "delta_rule", "two_sided", "toeplitz_linear")
+BY_HEAD = (
+    "attend", "weigh", "linear_attention", "gated_linear", "delta_rule", "two_sided", "toeplitz_linear",
+    "group_attention",
+)  # fmt: skip
 BY_CHANNEL = {"selective_scan": 0, "wkv": 1}  # which argument the values (B, T, E) are
 
 

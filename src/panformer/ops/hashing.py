@@ -22,6 +22,13 @@ def angular_rank(x: Tensor, normals: Tensor) -> Tensor:
     return (turns << torch.arange(normals.shape[-1] - 1, -1, -1, device=x.device)).sum(-1)
 
 
+def cross_polytope(x: Tensor, normals: Tensor, rounds: int) -> Tensor:
+    """x (N, H, L, E), normals (H, E, rounds * M) -> (N, H, L, R) int64 in 0 .. 2M - 1: of M directions and their opposites the
+    one that x lies nearest to, in each round. Andoni et al. 2015; its M random, as in Kitaev et al. 2020."""
+    along = (x @ normals).unflatten(-1, (rounds, -1))  # (N, H, L, R, M)
+    return torch.cat([along, -along], -1).argmax(-1)
+
+
 def order(rank: Tensor, real: Tensor) -> Tensor:
     """(N, H, L): the places by rising rank, equal ones as they stand, those that are not real (N, 1, L) last."""
     return torch.where(real, rank, rank.new_full((), 2**62)).argsort(stable=True, dim=-1)

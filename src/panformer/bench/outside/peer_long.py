@@ -15,7 +15,7 @@ def load(setup):
     layer = {
         "local-attention": local_attention, "performer-pytorch": performer, "mambapy": mambapy,
         "transformers": transformers, "nystrom-attention": nystrom, "fla stepwise": fla, "fla chunked": fla_chunked,
-        "linformer": linformer,
+        "linformer": linformer, "routing-transformer": routing,
     }[setup["library"]](setup["job"], setup["width"]).train().to(kind)  # fmt: skip
     both = way == "forward and backward"
 
@@ -77,6 +77,13 @@ def linformer(job, width):
     from linformer import LinformerSelfAttention
 
     return LinformerSelfAttention(dim=width, seq_len=65536, k=64, heads=8)
+
+
+def routing(job, width):
+    """Clusters of their 128 nearest tokens each, as many as fill 16384; all heads route."""
+    from routing_transformer.routing_transformer import SelfAttention
+
+    return SelfAttention(width, 1, 16384, 8, 0, 128, causal=True, shared_qk=True)
 
 
 def fla_chunked(job, width):
