@@ -63,3 +63,22 @@ def test_blocks_of_one_token_or_of_all_are_dense_attention(block, causal):
     peer.load_state_dict(ours.state_dict())
     x, at = torch.randn(1, 27, 8, dtype=torch.float64), Layout.packed([13, 1, 13])
     torch.testing.assert_close(ours(x, at), peer(x, at))
+
+
+@pytest.mark.parametrize("block", [None, 1, 4])
+def test_a_stream_reads_summaries_of_finished_blocks_and_answers_as_the_whole(block, monkeypatch):
+    torch.manual_seed(0)
+    mixer = config("mixers", {"use": "combiner", "heads": 2, "block": block, "causal": True}).build(8).double()
+    x = torch.randn(2, 90, 8, dtype=torch.float64)
+    want = mixer(x, Layout.dense(2, 90))
+    state, out, place, whole = mixer.start(2, x[:, :0]), [], 0, []
+    monkeypatch.setattr(
+        type(mixer), "_mix", lambda self, *a, mix=type(mixer)._mix: whole.append(place) or mix(self, *a)
+    )
+    for count in (20, 1, 1, 9, 1, 30, *[1] * 28):  # blocks double at 16 and at 64
+        y, state = mixer.chunk(x[:, place : place + count], Layout.dense(2, count, place), state)
+        out.append(y)
+        place += count
+    torch.testing.assert_close(torch.cat(out, 1), want, rtol=1e-10, atol=1e-12)
+    assert whole == ([0, 64] if block is None else [0]), "other chunks than the first and where blocks double"
+    assert state[3].shape[2] == 90 // (16 if block is None else block)

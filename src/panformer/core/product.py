@@ -18,7 +18,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., K), weight (N, K), bias (N,) -> (..., N), differentiable.
 
     In fp32 torch leaves the product to MKL, which uses half of an AMD processor's vector units; oneDNN, which torch
-    brings along, uses all. Training there runs forward and backward products on oneDNN: the same sums, in another order.
+    brings along, uses all. Products there and those of their gradients run on oneDNN: the same sums, in another order.
     """
     if refuses(x, weight, bias) is None:
         out: Tensor = _Product.apply(x, weight, bias)
@@ -34,8 +34,6 @@ def refuses(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
         return "not in fp32 on a CPU"
     if not _gains():
         return "torch's product uses the whole processor"
-    if not (torch.is_grad_enabled() and (weight.requires_grad or x.requires_grad)):
-        return "nothing to differentiate"
     if x.numel() * weight.shape[0] < LEAST:
         return f"fewer than {LEAST} multiplications"
     if torch.is_autocast_enabled("cpu"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -13,9 +15,10 @@ from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.score import along
 from ..core.shared import Shared
+from ..core.sparse import POWERS
 from ..ops.attend import merge_heads, split_heads
 from ..ops.maps import together
-from ..ops.region_attention import region_attention
+from ..ops.region_attention import region_attention, summaries, with_summaries
 from ._past import joined, nothing, remembered
 
 
@@ -55,15 +58,54 @@ class Combiner(Mixer):
         return at.from_rows(self._mix(q, q, k, v, rows, rows))
 
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, ...]:
-        empty = like.new_zeros(batch, 0, like.shape[-1])
-        return empty, empty, empty, *nothing(batch, like)
+        empty, wide = like.new_zeros(batch, 0, like.shape[-1]), torch.promote_types(like.dtype, torch.float32)
+        none = like.new_zeros(batch, self.heads, 0, like.shape[-1] // self.heads, dtype=wide)
+        return empty, empty, empty, none, none, *nothing(batch, like)
 
     def chunk(self, x, at, state, shared=None):
-        *past, seg, pos = state
+        *past, keys, told, seg, pos = state
         new = together(at.clean(x), self.q, self.k, self.v)
         p, k, v = (grown(a, b, 1) for a, b in zip(past, new, strict=True))
         kept = joined((seg, pos), at)
-        return self._mix(new[0], p, k, v, at, kept), (p, k, v, *remembered(kept))
+        start, stop = kept.length - at.length, kept.length
+        size = self._side(stop - 1)
+        same = start > 0 and self._side(start - 1) == size
+        ordered = kept.derive("in order", lambda: _in_order(kept))
+        if not (same and ordered):
+            keys, told = keys[:, :, :0], told[:, :, :0]
+        if ordered:
+            keys, told = self._summed(p, k, v, keys, told, size)
+        if same and ordered and 0 < at.length <= start:  # else most of the places are new
+            y = self._read(new[0], k, v, keys, told, size)
+        else:
+            y = self._mix(new[0], p, k, v, at, kept)
+        return y, (p, k, v, keys, told, *remembered(kept))
+
+    def _side(self, i: int) -> int:
+        """Places of a block of the query at i."""
+        return self.block or 2 ** bisect(POWERS, i)
+
+    def _summed(self, p: Tensor, k: Tensor, v: Tensor, keys: Tensor, told: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """The summaries of all finished blocks, of which the first are there."""
+        here = slice(keys.shape[2] * size, k.shape[1] // size * size)
+        if here.start == here.stop:
+            return keys, told
+        parts = (split_heads(z[:, here], self.heads).to(keys.dtype) for z in (k, v, p))
+        new = summaries(*parts, size, (k.shape[2] // self.heads) ** -0.5)
+        return grown(keys, new[0], 2), grown(told, new[1], 2)
+
+    def _read(self, q: Tensor, k: Tensor, v: Tensor, keys: Tensor, told: Tensor, size: int) -> Tensor:
+        """The answers to the last tokens q (B, T, D) of rows without gaps, block by block."""
+        stop, out = k.shape[1], []
+        i = start = stop - q.shape[1]
+        while i < stop:
+            r = i // size
+            end = min(stop, (r + 1) * size)
+            pieces = q[:, i - start : end - start], k[:, r * size : end], v[:, r * size : end]
+            parts = (split_heads(z, self.heads).to(keys.dtype) for z in pieces)
+            out.append(with_summaries(*parts, keys[:, :, :r], told[:, :, :r], (k.shape[2] // self.heads) ** -0.5))
+            i = end
+        return self.o(merge_heads(torch.cat(out, 2)).to(q.dtype))
 
     def _mix(self, q: Tensor, p: Tensor, k: Tensor, v: Tensor, q_at: Layout, at: Layout) -> Tensor:
         """q (N, T, D) at q_at; p, k, v (N, S, D) at `at`: each token goes to the place its position names."""
@@ -77,6 +119,12 @@ class Combiner(Mixer):
         y = merge_heads(region_attention(q, k, v, p, valid, self.block, self.causal, q.shape[-1] ** -0.5))
         back = (q_at.pos[..., 0] - begin).clamp(0, y.shape[1] - 1)
         return self.o(torch.take_along_dim(y, back[..., None], 1))
+
+
+def _in_order(at: Layout) -> bool:
+    """Whether every row holds the positions from 0 on, and no padding."""
+    place = at.pos[..., 0]
+    return at.full and at.length > 0 and bool((place[:, 0] == 0).all() and (place[:, -1] == at.length - 1).all())
 
 
 def _span(at: Layout) -> tuple[int, int]:

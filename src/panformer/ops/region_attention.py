@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ..core.sparse import bands
 from .backend import Operator
 from .check import Draw
-from .kernels.region_attention_blocks import BLOCKS
+from .kernels.region_attention_blocks import BLOCKS, summed
 
 
 def reference(
@@ -53,6 +53,20 @@ def matrix(q: Tensor, k: Tensor, p: Tensor, valid: Tensor, block: int | None, ca
         weight = _softmax(both, torch.cat([near, far.expand(-1, -1, len(i), -1)], -1))
         out.append(weight[..., :length] + weight[..., length:] @ inside)
     return torch.cat(out, 2)
+
+
+def summaries(k: Tensor, v: Tensor, p: Tensor, size: int, scale: float) -> tuple[Tensor, Tensor]:
+    """(K_r (N, H, R, E), sum_j p(j | r) v_j (N, H, R, V)) of whole blocks, all places taken: k, p (N, H, R size, E)."""
+    k, v, p = (x.unflatten(2, (-1, size)) for x in (k, v, p))
+    return summed(k, v, p, k.new_ones(1, 1, 1, 1, 1, dtype=torch.bool), scale)
+
+
+def with_summaries(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, told: Tensor, scale: float) -> Tensor:
+    """Causal: q (N, H, T, E) of the last T places so far of one block k (N, H, S, E), v (N, H, S, V), and what
+    `summaries` answered of all blocks before it."""
+    late = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).triu(k.shape[2] - q.shape[2] + 1)
+    x = torch.cat([(q @ k.mT).masked_fill(late, -torch.inf), q @ keys.mT], -1) * scale
+    return x.softmax(-1) @ torch.cat([v, told], 2)
 
 
 def _softmax(x: Tensor, seen: Tensor) -> Tensor:

@@ -35,19 +35,26 @@ def run(
         real = _cut(valid[:, None, :, None], count, size)  # (N, 1, R, s, 1)
         keys, queries, values = (_cut(x, count, size) for x in (k, p, v))
         some = real.any(3)
-        summary, asks = (
-            torch.where(some, x.masked_fill(~real, -torch.inf).amax(3), 0) for x in (keys, queries)
-        )  # (N, H, R, E)
-        told = finish(part((asks[:, :, :, None] @ keys.mT * scale).masked_fill(~real.mT, -torch.inf), values))
+        summary, told = summed(keys, values, queries, real, scale)
         i, r = torch.arange(size, device=q.device), torch.arange(count, device=q.device)
         near = real[:, :, a:b].mT & ((i <= i[:, None]) if causal else (i == i))
         far = some[:, :, None].mT & ((r < r[a:b, None, None]) if causal else (r != r[a:b, None, None]))
         seen = torch.cat([near.expand(-1, -1, -1, size, -1), far.expand(-1, -1, -1, size, -1)], -1)
         x = torch.cat([here @ keys[:, :, a:b].mT, here @ summary[:, :, None].mT], -1) * scale
-        told = told[:, :, None, :, 0].expand(-1, -1, b - a, -1, -1)
+        told = told[:, :, None].expand(-1, -1, b - a, -1, -1)
         y = finish(part(x.masked_fill(~seen, -torch.inf), torch.cat([values[:, :, a:b], told], 3)))
         out.append(y.flatten(2, 3)[:, :, begin - a * size : stop - a * size])
     return torch.cat(out, 2).to(kind)
+
+
+def summed(k: Tensor, v: Tensor, p: Tensor, real: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """(K_r (N, H, R, E), sum_j p(j | r) v_j (N, H, R, V)) of blocks k, p (N, H, R, s, E), v (N, H, R, s, V).
+
+    real (N|1, 1, R|1, s|1, 1): which of their places have a token.
+    """
+    summary, asks = (torch.where(real.any(3), x.masked_fill(~real, -torch.inf).amax(3), 0) for x in (k, p))
+    told = finish(part((asks[:, :, :, None] @ k.mT * scale).masked_fill(~real.mT, -torch.inf), v))
+    return summary, told[:, :, :, 0]
 
 
 def _cut(x: Tensor, count: int, size: int) -> Tensor:
