@@ -202,8 +202,8 @@ def test_help_does_not_import_torch():
     """Nor does the help of any command."""
     code = """
 import contextlib, io, typer.main
-from panformer.cli.main import app, main
-command = typer.main.get_command(app)
+from panformer.cli.main import main, program
+command = typer.main.get_command(program())
 calls = [["--help"]]
 for name, sub in command.commands.items():
     calls += [[name, "--help"], *([name, deeper, "--help"] for deeper in getattr(sub, "commands", {}))]

@@ -172,6 +172,23 @@ def test_pieces_are_of_one_document_or_of_two_and_the_test_has_its_own(source):
             assert bool(homes[0] & homes[1]) == y or max(map(len, homes)) > 1, "files repeat a line here and there"
 
 
+@pytest.mark.parametrize(("length", "least"), [(16, 0.93), (64, 0.98)])
+def test_counts_of_two_pieces_tell_whether_they_are_of_one_drawn_document(length, least):
+    """The answer of a cosine above the threshold that is best in training; the shorter pieces leave some open."""
+    t = task("retrieval", source="drawn", length=length)
+
+    def found(batch):
+        one, two = (
+            torch.nn.functional.one_hot(x, 256).sum(1).float() for x in (batch.x[:, :length], batch.x[:, length + 1 :])
+        )
+        return torch.cosine_similarity(one, two), batch.y == 1
+
+    (near, same), (tested, truth) = found(t.batch(rng(), 1000)), found(t.test(rng(1), 1000))
+    cut = max(near.sort().values[::10], key=lambda at: float(((near > at) == same).float().mean()))
+    assert least < float(((tested > cut) == truth).float().mean()) < 1
+    assert (t.batch(rng(), 4).x[:, length] == 256).all()
+
+
 @given(st.integers(2, 300), st.integers(0, 50), st.integers(0, 99))
 @settings(max_examples=50, deadline=None)
 def test_two_pieces_of_a_document_never_overlap(length, room, seed):

@@ -12,8 +12,11 @@ import torch
 
 from panformer.claims import registry, suites
 from panformer.claims.tasks._base import SKIP
+from panformer.compare.plan import plans
 from panformer.core.errors import EnvironmentGap, InputError
+from panformer.model.build import build
 from panformer.papers.schema import Train
+from panformer.train.given import given
 
 EVERY = [entry for suite in suites.SUITES.values() for entry in suite.entries]
 NAMES = [entry.name for entry in EVERY]
@@ -76,6 +79,19 @@ def test_chance_is_what_a_constant_answer_reaches(entry: suites.Entry, length: i
     assert told is not None
     count = 600 if entry.name == "pathfinder" else 6000
     assert constant(task, count) == pytest.approx(told, abs=4 * math.sqrt(max(told, 1e-3) * (1 - told) / (count / 2)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("entry", [e for e in EVERY if e.chance is not None], ids=lambda e: e.name)
+def test_a_model_that_never_learned_is_not_above_chance(entry: suites.Entry) -> None:
+    n = entry.lengths[0]
+    told, task, rng, rows = entry.guess(n), made(entry, n), torch.Generator().manual_seed(12), 200
+    assert told is not None
+    (asked,) = plans(entry.name, "attention", (n,), (32,), 2, "parameters", (3e-3,), None, None, least=1)
+    model = build(asked.spec("attention", asked.cells[0]), seed=1).eval()
+    read, target = given(task.goal, task.test(rng, rows), rng, torch.device("cpu"))
+    right, count = task.score(model(*read), target)
+    assert right / count < told + 4 * math.sqrt(max(told, 1e-3) * (1 - told) / rows)
 
 
 def test_a_chance_that_is_wrong_is_seen() -> None:

@@ -104,3 +104,15 @@ def test_parts_list_mixers():
     rows = json.loads(run("parts", "mixers", "--json").stdout)
     assert len(rows) >= 10
     assert all(r["what"] for r in rows)
+
+
+def test_a_command_that_is_asked_for_does_not_wait_for_the_others():
+    code = (
+        "import sys; from panformer.cli.main import main\n"
+        "try: main(['version'])\n"
+        "except SystemExit as done: assert done.code == 0\n"
+        "others = [m for m in sys.modules if m.startswith('panformer.cli.') and m != 'panformer.cli.main']\n"
+        "assert not others, others\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-500:]

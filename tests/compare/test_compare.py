@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -16,7 +18,7 @@ from panformer.compare import engines, judge, plan, report
 from panformer.compare.plan import Cell
 from panformer.compare.run import Comparison, compare
 from panformer.compare.trial import run
-from panformer.core.errors import InputError
+from panformer.core.errors import InputError, PanformerError
 from panformer.measure.cost import parameters
 from panformer.measure.store import FILE, Store
 from panformer.model.build import build
@@ -211,9 +213,44 @@ def test_several_processes_write_one_store(tmp_path):
 def test_a_fault_of_a_trial_is_told(tmp_path):
     with Store(tmp_path / FILE) as store:
         made = Comparison(tiny(), store, "local", 1, quiet)
-    wrong = replace(made.trial(("attention", Cell(2, 16)), made.plan.train, 0), task={"use": "mqar", "vocab": 2})
+    fine = made.trial(("attention", Cell(2, 16)), made.plan.train.model_copy(update={"steps": 10**9}), 0)
+    wrong = replace(fine, task={"use": "mqar", "vocab": 2})
     with pytest.raises(InputError, match="vocab"):
-        list(engines.local([wrong], 1))
+        list(engines.local([wrong, fine], 2))
+    assert not multiprocessing.active_children(), "what no longer counts is not trained to its end"
+
+
+def test_a_process_that_is_killed_is_told_with_what_to_do(tmp_path):
+    with Store(tmp_path / FILE) as store:
+        made = Comparison(tiny(), store, "local", 1, quiet)
+    endless = made.trial(("attention", Cell(2, 16)), made.plan.train.model_copy(update={"steps": 10**9}), 0)
+
+    def kill():
+        while not (found := multiprocessing.active_children()):
+            time.sleep(0.01)
+        found[0].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(PanformerError, match="fewer --workers"):
+        list(engines.local([endless], 1))
+    killer.join()
+
+
+def test_an_arm_of_another_name_has_costs_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("panformer.compare.run.LATENCY", 0.01)
+    with Store(tmp_path / FILE) as store:
+        for name in ("one", "other"):
+            (tmp_path / f"{name}.yaml").write_text("layers: {mixer: min_gru}")
+            made = Comparison(tiny(f"attention,{tmp_path / name}.yaml"), store, "local", 1, quiet)
+            assert set(made._costs(Cell(2, 16))) == {"attention", name}
+
+
+def test_the_pace_of_a_task_is_not_that_of_another_of_the_same_ends(tmp_path):
+    with Store(tmp_path / FILE) as store:
+        for task in ("selective-copy:symbols=2", "selective-copy:symbols=40"):
+            Comparison(tiny(by="time", lengths=(60,), task=task), store, "local", 1, quiet)
+        assert len(store.stage("pace")) == 4
 
 
 # ---- what may be said

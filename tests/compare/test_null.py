@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from panformer.compare import plan, report
-from panformer.compare.null import _pairs, null
+from panformer.compare.null import _alone, _pairs, null
 from panformer.compare.plan import Cell
 from panformer.compare.run import Comparison
 from panformer.compare.trial import run
@@ -35,8 +35,17 @@ def test_an_arm_against_itself_over_a_suite(tmp_path, monkeypatch):
         "panformer.compare.run.engine", lambda name: lambda todo, *_: iter(pytest.fail(str(todo)) if todo else ())
     )
     assert null(asked, tmp_path, "local", 2, quiet, 4)["rows"] == told["rows"]
-    with pytest.raises(InputError, match="--null 2: a set of 3 seeds"):
+    with pytest.raises(InputError, match="--null 2: expected 3"):
         null(asked, tmp_path, "local", 2, quiet, 2)
+
+
+def test_an_arm_against_itself_has_the_rate_and_the_minutes_that_were_asked_for():
+    (asked,) = plan.plans("mqar:vocab=8", "attention,mamba", (2,), (16,), 3, "parameters", (1e-3,), 4, 6.0)
+    alone = _alone(asked, 12)
+    assert list(alone.arms) == ["attention"] and alone.train.rate == 1e-3
+    assert alone.minutes == 6 * 3 / 24, "24 runs take as long as 3 would of these minutes"
+    with pytest.raises(InputError, match="one rate"):
+        null([replace(asked, rates=(1e-3, 3e-3))], None, "local", 1, quiet, 12)
 
 
 def test_runs_of_an_arm_against_itself_share_the_test_alone(tmp_path):

@@ -17,8 +17,8 @@ from panformer.model.build import build
 WITH = "attention,linear_attention:feature=elu"
 
 
-def asked_for(with_=WITH, by="parameters", seeds=2, task="mqar:vocab=8"):
-    (found,) = plan.plans(task, with_, (2,), (16,), seeds, by, (3e-3,), 4, None)
+def asked_for(with_=WITH, by="parameters", seeds=2, task="mqar:vocab=8", steps=4, minutes=None):
+    (found,) = plan.plans(task, with_, (2,), (16,), seeds, by, (3e-3,), steps, minutes)
     return found
 
 
@@ -34,6 +34,14 @@ def asked_for(with_=WITH, by="parameters", seeds=2, task="mqar:vocab=8"):
         ({"with_": "attention,attention:head=2"}, "head"),
         ({"by": "money"}, "known: flops, parameters, time"),
         ({"seeds": 1}, "two seeds or more"),
+        ({"seeds": plan.TUNED_ON + 1}, "chosen on seed 100"),
+        ({"task": "mqar:pairs=8"}, "pairs is the length of mqar; give it by --lengths 8"),
+        ({"task": "mqar:vocab=["}, r"vocab: cannot read the value"),
+        ({"with_": "attention,absent.yaml"}, r"absent\.yaml: no such file"),
+        ({"steps": 0}, r"training\.steps"),
+        ({"steps": 100_001}, r"training\.steps"),
+        ({"minutes": 0.0}, "--minutes 0.0: expected a number above 0"),
+        ({"minutes": float("nan")}, "--minutes nan"),
     ],
 )
 def test_wrong_questions_are_refused_in_one_line(asked, says):
@@ -53,6 +61,22 @@ def test_an_arm_may_be_a_file(tmp_path):
         asked_for(f"attention,{path}")
 
 
+@pytest.mark.parametrize(("text", "says"), [
+    ("", "a mapping with the keys model and layers"), ("- a", "a mapping with the keys"), ("1: 2", "unknown key '1'"),
+    ("layers: [1]", r"one.yaml\.layers: "), ("model: {width: 8}", r"one.yaml\.model\.width: .*--sizes"),
+])  # fmt: skip
+def test_what_is_wrong_in_a_file_is_told_with_its_key(tmp_path, text, says):
+    (tmp_path / "one.yaml").write_text(text)
+    with pytest.raises(InputError, match=says) as fault:
+        asked_for(f"attention,{tmp_path / 'one.yaml'}")
+    assert "\n" not in str(fault.value)
+
+
+def test_minutes_are_for_the_whole_suite():
+    found = plan.plans("series", WITH, (), (16,), 2, "parameters", (3e-3,), None, 6.0)
+    assert len(found) > 1 and sum(p.minutes for p in found) == pytest.approx(6)
+
+
 @pytest.mark.parametrize(("task", "ordered"), [("mqar", True), ("docs", True), ("weather", False)])
 def test_tokens_are_as_loud_as_their_places(task, ordered):
     (asked,) = plan.plans(task, WITH, (), (32,), 2, "parameters", (3e-3,), 1, None)
@@ -65,10 +89,12 @@ def test_tokens_are_as_loud_as_their_places(task, ordered):
     assert whole > 1.2 * waves, "places drown the tokens"
 
 
-@pytest.mark.parametrize("text", ["4,4", "0", "a", "-1"])
-def test_numbers_are_different_and_above_nothing(text):
+@pytest.mark.parametrize(
+    ("text", "kind"), [("4,4", int), ("0", int), ("a", int), ("-1", int), ("nan", float), ("inf", float)]
+)
+def test_numbers_are_different_and_above_nothing(text, kind):
     with pytest.raises(InputError, match="--lengths"):
-        plan.numbers(text, int, "--lengths")
+        plan.numbers(text, kind, "--lengths")
 
 
 @pytest.mark.parametrize("entry", [e for s in suites.SUITES.values() for e in s.entries], ids=lambda e: e.name)

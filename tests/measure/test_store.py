@@ -17,6 +17,11 @@ def test_a_unit_is_made_once(tmp_path):
     assert made == [1]
 
 
+def test_of_two_processes_that_make_a_unit_the_first_one_is_kept(tmp_path):
+    with Store(tmp_path / "r.sqlite") as one, Store(tmp_path / "r.sqlite") as other:
+        assert one.once("a", "s", lambda: other.once("a", "s", lambda: 1) + 1) == 1 == other.get("a")
+
+
 def test_a_key_is_unique(tmp_path):
     with Store(tmp_path / "r.sqlite") as store:
         store.put("a", "s", 1)

@@ -9,9 +9,7 @@ import typer
 
 
 def compare(
-    task: Annotated[
-        str, typer.Argument(help="A task (mqar, or mqar:vocab=32;pairs=8) or a suite: recall, state, lra ...")
-    ],
+    task: Annotated[str, typer.Argument(help="A task (mqar, or mqar:vocab=32) or a suite: recall, state, lra ...")],
     with_: Annotated[
         str,
         typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -10,25 +11,44 @@ import typer
 from .. import __version__
 from ..core.errors import PanformerError
 
-app = typer.Typer(
-    name="panformer",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="From your own data and budget to the best efficient model, with evidence.",
-    epilog="First steps: [bold]panformer choose digits --minutes 3[/bold] · [bold]panformer papers mamba[/bold]",
-)
+COMMANDS = {  # in the order of --help; name -> file and what it holds
+    "version": "main:version", "choose": "choose:choose", "predict": "choose:predict", "eval": "choose:evaluate",
+    "train": "choose:train", "compare": "compare:compare", "tasks": "tasks:tasks", "papers": "papers:app",
+    "check": "papers:check", "spec": "spec:app", "parts": "parts:parts", "import": "convert:import_",
+    "generate": "generate:generate", "stream": "stream:stream", "estimate": "estimate:estimate",
+    "doctor": "estimate:doctor", "export": "export:export", "optimize": "optimize:optimize", "bench": "bench:bench",
+    "atlas": "atlas:atlas",
+}  # fmt: skip
 
 
-@app.callback()
+def program(asked: str | None = None) -> typer.Typer:
+    """All commands; of one that is `asked` for by its name, just that, so that no call waits for the others."""
+    app = typer.Typer(
+        name="panformer",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        help="From your own data and budget to the best efficient model, with evidence.",
+        epilog="First steps: [bold]panformer choose digits --minutes 3[/bold] · [bold]panformer papers mamba[/bold]",
+    )
+    app.callback()(root)
+    for name in [asked] if asked in COMMANDS else COMMANDS:
+        file, _, inside = COMMANDS[name].partition(":")
+        found = getattr(import_module(f"{__package__}.{file}"), inside)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
 ) -> None:
     """Global options."""
 
 
-@app.command()
 def version() -> None:
     """Print the version.
 
@@ -37,53 +57,11 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _mount() -> None:
-    from . import (
-        atlas,
-        bench,
-        choose,
-        compare,
-        convert,
-        estimate,
-        export,
-        generate,
-        optimize,
-        papers,
-        parts,
-        spec,
-        stream,
-        tasks,
-    )
-
-    app.command()(choose.choose)
-    app.command()(choose.predict)
-    app.command("eval")(choose.evaluate)
-    app.command()(choose.train)
-    app.command()(compare.compare)
-    app.command()(tasks.tasks)
-    app.add_typer(papers.papers_app(), name="papers")
-    app.command()(papers.check)
-    app.add_typer(spec.app, name="spec")
-    app.command()(parts.parts)
-    app.command("import")(convert.import_)
-    app.command()(generate.generate)
-    app.command()(stream.stream)
-    app.command()(estimate.estimate)
-    app.command()(estimate.doctor)
-    app.command()(export.export)
-    app.command()(optimize.optimize)
-    app.command()(bench.bench)
-    app.command()(atlas.atlas)
-
-
-_mount()
-
-
 def main(args: list[str] | None = None) -> Any:
     """Run a command; every failure is one line and an exit code (0 ok, 1 failed, 2 input, 3 environment, 130 stopped)."""
     args = sys.argv[1:] if args is None else args
     try:
-        code = app(args, standalone_mode=False)
+        code = program(next((a for a in args if not a.startswith("-")), None))(args, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except typer.Exit as done:
         sys.exit(done.exit_code)

@@ -32,21 +32,16 @@ class _ListFirst(TyperGroup):
         return super().parse_args(ctx, args if known else ["list", *args])
 
 
-def papers_app() -> typer.Typer:
-    """The group `papers`, ready to be mounted."""
-    app = typer.Typer(
-        cls=_ListFirst,
-        no_args_is_help=False,
-        help="Look papers up: `papers [QUERY]` lists them (all options: `papers list --help`), `papers show SLUG` tells one, "
-        "`papers lengths` tabulates what was tested longer than trained.\n\n"
-        "Examples: `panformer papers`, `panformer papers rotary --json`, `panformer papers show mamba`",
-    )
-    app.command("list")(papers)
-    app.command("show")(show)
-    app.command("lengths")(lengths)
-    return app
+app = typer.Typer(
+    cls=_ListFirst,
+    no_args_is_help=False,
+    help="Look papers up: `papers [QUERY]` lists them (all options: `papers list --help`), `papers show SLUG` tells one, "
+    "`papers lengths` tabulates what was tested longer than trained.\n\n"
+    "Examples: `panformer papers`, `panformer papers rotary --json`, `panformer papers show mamba`",
+)
 
 
+@app.command("list")
 def papers(
     query: Annotated[list[str] | None, typer.Argument(metavar="[QUERY]", help="Words to look for.")] = None,
     family: Annotated[str | None, typer.Option(help="Only this folder: mixers, positions ...")] = None,
@@ -70,6 +65,7 @@ def papers(
     _table(found)
 
 
+@app.command("show")
 def show(
     slug: Annotated[str, typer.Argument(metavar="SLUG", help="Slug or id of a paper.")],
     json: JSON = False,
@@ -88,6 +84,7 @@ def show(
     _page(row)
 
 
+@app.command("lengths")
 def lengths(
     plot: Annotated[
         Path | None, typer.Option(help="Draw all tables as one picture into this .svg or .png file.")

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +28,7 @@ def engine(name: str) -> Callable[[Sequence[Trial], int, Callable[[], bool]], Do
 
 
 def local(trials: Sequence[Trial], workers: int, stop: Callable[[], bool] = STOPPED) -> Done:
-    """Processes of one thread each; ends early once `stop` says so."""
+    """Processes of one thread each; they are ended with the first fault, or once `stop` says so."""
     with _one_thread():
         pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (os.getpid(),))
         try:
@@ -37,11 +38,19 @@ def local(trials: Sequence[Trial], workers: int, stop: Callable[[], bool] = STOP
                 while waiting and len(running) < workers:
                     one = waiting.pop()
                     running[pool.submit(run, one)] = one
-                for future in wait(running, POLL, FIRST_COMPLETED).done:
+                done = wait(running, POLL, FIRST_COMPLETED).done
+                for future in sorted(
+                    done, key=lambda f: f.exception() is not None
+                ):  # what is finished first, then faults
                     yield running.pop(future), future.result()
+        except BrokenProcessPool:
+            raise PanformerError(
+                "a process that trained was ended, perhaps for want of memory; what was finished is kept: "
+                "the same command goes on, with fewer --workers if need be"
+            ) from None
         finally:
             for process in list((pool._processes or {}).values()):
-                if stop():
+                if running:
                     process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -58,16 +67,17 @@ def on_ray(trials: Sequence[Trial], workers: int, stop: Callable[[], bool] = STO
             raise PanformerError(
                 f"ray: could not start or join a cluster ({' '.join(str(fault).split())[:200]})"
             ) from None
+    left: dict[Any, Trial] = {}
     try:
         remote = ray.remote(num_cpus=1, max_retries=2)(run)
-        left = {remote.remote(one): one for one in trials}
+        left |= {remote.remote(one): one for one in trials}
         while left and not stop():
             ready, _ = ray.wait(list(left), timeout=POLL)
             for found in ready:
                 yield left.pop(found), ray.get(found)
+    finally:
         for found in left:
             ray.cancel(found, force=True)
-    finally:
         if ours:
             ray.shutdown()
 

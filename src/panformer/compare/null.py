@@ -25,9 +25,12 @@ def null(asked: Sequence[Plan], folder: Path, by: str, workers: int | None, say:
     `false_wins` of a row is the share of sets of seeds that were told apart, that of the whole is the mean over its rows.
     """
     first = asked[0]
-    if pairs < first.seeds:
-        raise InputError(f"--null {pairs}: a set of {first.seeds} seeds is drawn from so many pairs; take more")
-    rows = [row for run in comparisons(asked, folder, by, workers, say) for row in _rows(run, pairs)]
+    if not first.seeds <= pairs <= OTHER:
+        raise InputError(f"--null {pairs}: expected {first.seeds}, as a set has so many seeds, to {OTHER}")
+    if len(first.rates) > 1:
+        raise InputError("--null: an arm against itself has one rate; give one by --rates")
+    alone = [_alone(plan, pairs) for plan in asked]
+    rows = [row for run in comparisons(alone, folder, by, workers, say) for row in _rows(run, pairs)]
     counted = [row["false_wins"] for row in rows if row["false_wins"] is not None]
     return {
         "format": FORMAT, "kind": "null", "name": first.suite if len(asked) > 1 else first.entry.name, "suite": first.suite,
@@ -35,6 +38,14 @@ def null(asked: Sequence[Plan], folder: Path, by: str, workers: int | None, say:
         "seeds": first.seeds, "sets": judge.DRAWS, "rows": rows,
         "false_wins": sum(counted) / len(counted) if counted else None, **stamp(by),
     }  # fmt: skip
+
+
+def _alone(plan: Plan, pairs: int) -> Plan:
+    """The first arm by itself, at the plan's rate; its minutes are for two runs of every pair, not one of every seed."""
+    arm = next(iter(plan.arms))
+    minutes = plan.minutes and plan.minutes * plan.seeds / (2 * pairs)
+    train = plan.train.model_copy(update={"rate": plan.rates[0]})
+    return replace(plan, arms={arm: plan.arms[arm]}, train=train, minutes=minutes)
 
 
 def _rows(run: Comparison, pairs: int) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import yaml
 from ..claims import registry, suites
 from ..claims.arms import spec_of
 from ..core.errors import EnvironmentGap, InputError, unknown
-from ..core.part import config, known
+from ..core.part import config, known, parse
 from ..core.tree import read_tree
 from ..measure.cost import parameters
 from ..model.build import build
@@ -88,7 +89,7 @@ class Plan:
         return {**spec_of(self.model, self.arms[arm], ends), "width": width or cell.size}
 
 
-def entries(asked: str) -> tuple[list[suites.Entry], str | None]:
+def entries(asked: str, lengths: Sequence[int] = ()) -> tuple[list[suites.Entry], str | None]:
     """`mqar`, `mqar:vocab=32`, a suite, or a task of `claims/tasks` with options -> entries, and the suite's name."""
     name, options = _options(asked)
     found = suites.find(name)
@@ -96,8 +97,10 @@ def entries(asked: str) -> tuple[list[suites.Entry], str | None]:
         if options:
             raise InputError(f"{asked}: options belong to one task, and {name} is a suite")
         return list(found.entries), name
+    if found.size in options:
+        raise InputError(f"{asked}: {found.size} is the length of {name}; give it by --lengths {options[found.size]}")
     entry = replace(found, task={**found.task, **options})
-    registry.task(entry.at(entry.lengths[0]))  # refuses unknown options
+    registry.task(entry.at((*lengths, *entry.lengths)[0]))  # refuses unknown options
     return [entry], next(s.name for s in suites.SUITES.values() if found in s.entries)
 
 
@@ -167,17 +170,24 @@ def numbers(asked: str, kind: type[N], option: str) -> tuple[N, ...]:
         found = tuple(kind(item) for item in _split(asked))
     except ValueError:
         found = (kind(0),)
-    if any(n <= 0 for n in found) or len(set(found)) < len(found):
+    if not all(0 < n < math.inf for n in found) or len(set(found)) < len(found):
         raise InputError(f"{option} {asked!r}: expected different numbers above 0 with commas, such as 4,8,16")
     return found
 
 
 def _file(item: str) -> Change:
+    if not Path(item).is_file():
+        raise InputError(f"--with {item}: no such file")
     tree = read_tree(Path(item))
-    extra = set(tree) - {"model", "layers"}
-    if extra:
-        raise InputError(f"{item}: {unknown('key', sorted(extra)[0], ['model', 'layers'])}")
-    return Change.model_validate(tree)
+    if not isinstance(tree, dict):
+        raise InputError(f"{item}: an arm is a mapping with the keys model and layers")
+    for key in tree:
+        if key not in ("model", "layers"):
+            raise InputError(f"{item}: {unknown('key', str(key), ['model', 'layers'])}")
+    change = parse(Change, tree, item)
+    if "width" in change.model:
+        raise InputError(f"{item}.model.width: the width of all arms comes from --sizes")
+    return change
 
 
 def _part(item: str) -> Change:
@@ -204,7 +214,10 @@ def _options(item: str) -> tuple[str, Tree]:
         key, equals, value = pair.partition("=")
         if not equals:
             raise InputError(f"{item}: expected NAME:key=value;key=value")
-        options[key.strip()] = yaml.safe_load(value)
+        try:
+            options[key.strip()] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError):
+            raise InputError(f"{item}: {key.strip()}: cannot read the value {value!r}") from None
     return name.strip(), options
 
 
@@ -229,21 +242,24 @@ def plans(
     least: int = 2,
     tests: Sequence[int] = (),
 ) -> list[Plan]:
-    """One plan of `least` arms or more for each task that was asked for; what was left out comes from its entry.
+    """One plan of `least` arms or more for each task that was asked for; what was left out comes from its entry, and
+    `minutes` are shared among all.
 
     Tasks of a suite whose data is not installed are left out, with a warning.
     """
     if by not in BUDGETS:
         raise unknown("budget", by, BUDGETS)
-    if seeds < 2:
-        raise InputError("--seeds: intervals need two seeds or more")
-    asked, suite = entries(task)
+    if not 2 <= seeds <= TUNED_ON:
+        raise InputError(f"--seeds {seeds}: intervals need two seeds or more, and rates are chosen on seed {TUNED_ON}")
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise InputError(f"--minutes {minutes}: expected a number above 0")
+    asked, suite = entries(task, lengths)
     changes = arms(with_, least)
     found = []
     for entry in asked:
-        train = Train.model_validate({**entry.train, **({"steps": steps} if steps else {})})
+        train = parse(Train, {**entry.train, **({} if steps is None else {"steps": steps})}, "training")
         try:
-            ends = registry.task(entry.at(entry.lengths[0])).ends()
+            ends = registry.task(entry.at((*lengths, *entry.lengths)[0])).ends()
         except EnvironmentGap as absent:
             if len(asked) == 1:
                 raise
@@ -255,7 +271,7 @@ def plans(
         if beyond:
             registry.task({**entry.at(entry.lengths[0]), "test": beyond[0]})  # refuses tasks without such an option
         found.append(Plan(entry, suite, changes, tuple(lengths) or entry.lengths[:1], tuple(sizes), seeds, by,
-                          tuple(rates) or (train.rate,), train, minutes, base(ends), beyond))  # fmt: skip
+                          tuple(rates) or (train.rate,), train, None, base(ends), beyond))  # fmt: skip
     if not found:
         raise EnvironmentGap(f"nothing of the suite {suite} is here; `panformer tasks --data` tells what to install")
-    return found
+    return [replace(one, minutes=minutes and minutes / len(found)) for one in found]

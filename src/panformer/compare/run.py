@@ -19,7 +19,7 @@ from ..measure.latency import latencies
 from ..measure.machine import machine, versions
 from ..measure.store import FILE, Store
 from ..model.build import build
-from ..papers.schema import Train
+from ..papers.schema import Train, fingerprint
 from ..train.interrupt import Interrupted, Stopper
 from . import judge, plan
 from .engines import engine
@@ -69,7 +69,8 @@ class Comparison:
 
     def _pace(self, spec: Mapping[str, Any], cell: Cell) -> float:
         """Seconds of a training step, measured once and kept."""
-        key = f"pace/{spec_hash(dict(spec))}/{cell.length}/{self.plan.train.batch}"
+        task = fingerprint(self.plan.task(cell))
+        key = f"pace/{spec_hash(dict(spec))}/{task}/{self.plan.train.batch}"
         return float(self.store.once(key, "pace", lambda: _probe(dict(spec), self.plan.task(cell), self.plan.train)))
 
     # ---- trials
@@ -200,7 +201,8 @@ class Comparison:
         """Of every arm over one sequence of this cell: operations, peak memory and state, counted; latency, timed in turn."""
         shape = _shape(self.plan, cell)
         specs = {arm: self.specs[arm, self.plan.trained(cell)] for arm in self.plan.arms}
-        key = "costs/" + "/".join(map(spec_hash, specs.values())) + f"/{shape[0]}"
+        named = "/".join(f"{arm}={spec_hash(spec)}" for arm, spec in specs.items())
+        key = f"costs/{named}/{shape[0]}"
 
         def measured() -> dict[str, dict[str, Any]]:
             models = {arm: build(spec, seed=0).eval() for arm, spec in specs.items()}

@@ -63,13 +63,14 @@ class Store:
         return self.get(key)
 
     def once(self, key: str, stage: str, make: Callable[[], Any]) -> Any:
-        """The stored body of this unit; where there is none, that of `make()`, stored first."""
+        """The stored body of this unit; where there is none, that of `make()`, stored first, unless another process was
+        sooner."""
         body = self.get(key)
         if body is not None:
             return body
         began = time.perf_counter()
         made = make()
-        return self.put(key, stage, made, time.perf_counter() - began)
+        return self.keep(key, stage, made, time.perf_counter() - began)
 
     def stage(self, stage: str) -> dict[str, Any]:
         """All units of a stage, in the order they were finished."""

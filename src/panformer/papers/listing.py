@@ -6,10 +6,12 @@ change of any of them makes it worthless. Where nothing can be kept, all is read
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .. import __version__
@@ -28,11 +30,25 @@ def listed() -> tuple[Row, ...]:
     found, stamp, path = rows(), _stamp(), home()
     kept = _kept(path, stamp)
     if kept is None:
-        _keep(path, stamp, {row.slug: row.state for row in found})
+        with _uncollected():
+            states = {row.slug: row.state for row in found}
+        _keep(path, stamp, states)
         return found
     for row in found:
         row.recall(*kept[row.slug])
     return found
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Trees are read whole and none of them ends in a circle: to look for garbage between them takes a tenth of the time."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def _kept(path: Path, stamp: str) -> dict[str, tuple[str, str | None, str]] | None:

@@ -23,31 +23,26 @@ SLOTS = {
 
 def fault(paper: Paper) -> str:
     """The first thing that is named and does not exist, or nothing."""
-    tree = paper.model_dump(mode="json", by_alias=True)
     for name in paper.adds:
         if not _exists(name):
             return f"adds: no part {name!r}"
-    for i, check in enumerate(tree["checks"]):
+    for i, check in enumerate(paper.tree["checks"]):
         for key, home in (("fact", "claims/facts"), ("peer", "claims/peers")):
             if check.get(key) and check[key] not in _functions(home):
                 return f"checks.{i}.{key}: no {key} {check[key]!r}"
-    return _missing(tree, "")
+    return _missing(paper.tree, "")
 
 
 def _missing(node: Any, at: str) -> str:
-    if isinstance(node, list):
-        found = (_missing(inner, f"{at}.{i}") for i, inner in enumerate(node))
-    elif isinstance(node, dict):
-        found = (_named(key, inner, f"{at}.{key}") or _missing(inner, f"{at}.{key}") for key, inner in node.items())
-    else:
-        return ""
-    return next((line for line in found if line), "")
-
-
-def _named(key: str, node: Any, at: str) -> str:
-    use = node.get("use") if isinstance(node, dict) else node
-    if key in SLOTS and isinstance(use, str) and not _exists(f"{SLOTS[key]}/{use}"):
-        return f"{at.lstrip('.')}: no part {SLOTS[key]}/{use}"
+    """The first name in a tree, in the order it is written, that is none."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, inner in items:
+        if key in SLOTS:
+            use = inner.get("use") if isinstance(inner, dict) else inner
+            if isinstance(use, str) and not _exists(f"{SLOTS[key]}/{use}"):
+                return f"{at}{key}: no part {SLOTS[key]}/{use}"
+        if isinstance(inner, dict | list) and (line := _missing(inner, f"{at}{key}.")):
+            return line
     return ""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -21,7 +22,7 @@ Cost = Literal["parameters", "flops", "bytes", "peak", "saved", "state", "forwar
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False, defer_build=True)
 
 
 class Change(_Strict):
@@ -81,7 +82,7 @@ class _Measured(_Check):
     train: Train | None = None
     fact: str | None = None
     options: Tree = Field({}, alias="with")
-    change: Change = Change()
+    change: Change = Field(default_factory=Change)
 
     @model_validator(mode="after")
     def _one_source(self) -> _Measured:
@@ -123,7 +124,7 @@ class Scales(_Check):
     cost: Cost | None = None
     task: Tree | None = None
     train: Train | None = None
-    change: Change = Change()
+    change: Change = Field(default_factory=Change)
     lengths: tuple[int, ...] = Field(min_length=3)
     batch: int = Field(1, gt=0)
     expect: ScalesExpect
@@ -147,7 +148,7 @@ class Costs(_Check):
 
     judge: Literal["costs"]
     cost: Cost
-    change: Change = Change()
+    change: Change = Field(default_factory=Change)
     control: Change
     length: int = Field(gt=0)
     batch: int = Field(1, gt=0)
@@ -199,13 +200,18 @@ class Paper(_Strict):
             raise ValueError("`listed` says that there is nothing to check, so it stands alone")
         return self
 
+    @cached_property
+    def tree(self) -> Tree:
+        """The entry as plain data, with the keys of the file."""
+        return self.model_dump(mode="json", by_alias=True)
+
     @property
     def spec_hash(self) -> str:
         return fingerprint({"adds": self.adds, "model": self.model})
 
     @property
     def claim_hash(self) -> str:
-        checks = [c.model_dump(mode="json", exclude={"about"}, by_alias=True) for c in self.checks]
+        checks = [{key: value for key, value in check.items() if key != "about"} for check in self.tree["checks"]]
         return fingerprint({"claim": self.claim, "checks": checks})
 
 
