@@ -36,7 +36,7 @@ def preset(seed: int, name: str, form: Form, centred: bool = True) -> Pair:
 
 
 @lru_cache(maxsize=1)  # of hundreds of megabytes; a fact and its control, in both forms, ask for the same
-def _preset(name: str, seed: int) -> Pair:
+def _preset(name: str, seed: int) -> tuple[Model, Tensor]:
     net = _drawn(build_blank(name).double(), seed)
     x = net.dummy(196 if net.embed.reads == "image" else 12)[0]
     rng = torch.Generator().manual_seed(seed)
