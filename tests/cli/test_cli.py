@@ -3,8 +3,11 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import pytest
+
+from panformer.cli.main import main
 
 COMMANDS = [
     "choose", "predict", "eval", "train", "generate", "import", "export", "optimize", "stream", "estimate", "doctor", "papers", "check", "spec",
@@ -12,8 +15,30 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-def run(*args, **kw):
+def process(*args, **kw):
+    """A process of its own, as from a shell."""
     return subprocess.run([sys.executable, "-m", "panformer", *args], capture_output=True, text=True, timeout=120, **kw)
+
+
+@pytest.fixture
+def run(capsys):
+    """The same entry point in this process: importing torch again for every call would take most of the time.
+
+    A warning, which a shell would show between the lines, is a fault.
+    """
+
+    def call(*args):
+        capsys.readouterr()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for silent in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+                warnings.simplefilter("ignore", silent)
+            with pytest.raises(SystemExit) as end:
+                main(list(args))
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(args, end.value.code, out, err)
+
+    return call
 
 
 def test_help_lists_every_command_without_torch():
@@ -31,7 +56,7 @@ def test_help_lists_every_command_without_torch():
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("papers", "spec")])
-def test_every_command_has_an_example(command):
+def test_every_command_has_an_example(run, command):
     done = run(command, "--help")
     assert done.returncode == 0
     text = " ".join(done.stdout.split())
@@ -69,39 +94,44 @@ REFUSED = [
 ]
 
 
+FROM_A_SHELL = {args[0]: args for args, _ in REFUSED}  # the last call of every command
+
+
 @pytest.mark.parametrize(("args", "says"), REFUSED, ids=[" ".join(a) for a, _ in REFUSED])
-def test_bad_calls_are_one_line_and_exit_2(args, says, tmp_path):
-    done = run(*args, cwd=tmp_path)
+def test_bad_calls_are_one_line_and_exit_2(args, says, tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = (process if args is FROM_A_SHELL[args[0]] else run)(*args)
     assert done.returncode == 2, f"exit {done.returncode}: {done.stderr[-300:]}"
     assert says in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not list(tmp_path.iterdir()), "something was written"
 
 
-def test_spec_show_json():
+def test_spec_show_json(run):
     tree = json.loads(run("spec", "show", "gpt2", "--set", "width=96", "--set", "schedule.0.repeat=2", "--json").stdout)
     assert tree["spec"]["width"] == 96
     assert tree["cost"]["parameters"] > 0
 
 
-def test_spec_schema_is_json_schema():
+def test_spec_schema_is_json_schema(run):
     whole = json.loads(run("spec", "schema").stdout)
     schema = whole["$defs"][whole["$ref"].rpartition("/")[2]]
     assert schema["additionalProperties"] is False
     assert {"width", "embed", "schedule"} <= set(schema["required"])
 
 
-def test_parts_show_one_and_draw_its_matrix(tmp_path):
+def test_parts_show_one_and_draw_its_matrix(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     said = run("parts", "mixers/mamba").stdout
     assert "h_t = exp(delta_t A)" in said and "rank: default None; width of the step size's bottleneck" in said
-    done = run("parts", "mamba", "--matrix", "m.png", "--set", "state=2", "--length", "9", "--json", cwd=tmp_path)
+    done = run("parts", "mamba", "--matrix", "m.png", "--set", "state=2", "--length", "9", "--json")
     (row,) = json.loads(done.stdout)
     assert row["matrix"]["says"] == "weight of a value in selective_scan" and row["matrix"]["spec"]["state"] == 2
     assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_parts_list_mixers():
-    rows = json.loads(run("parts", "mixers", "--json").stdout)
+    rows = json.loads(process("parts", "mixers", "--json").stdout)
     assert len(rows) >= 10
     assert all(r["what"] for r in rows)
 

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from . import cases as home
 Answers = tuple[Tensor, Tensor]  # ours, theirs: the same numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One configuration of one public architecture, and how to ask both sides the same question."""
 
@@ -59,10 +60,16 @@ def public(case: Case, seed: int) -> Any:
     return peer
 
 
+@lru_cache(maxsize=1)  # all questions about a case come one after the other
+def pair(case: Case, seed: int) -> tuple[Any, Model, Any]:
+    """(the public model, ours, where it came from)."""
+    peer = public(case, seed)
+    return peer, *from_module(peer)
+
+
 def measure(case: Case, seed: int = 0) -> float:
     """Largest error over the largest number of the public answer."""
-    peer = public(case, seed)
-    model, _ = from_module(peer)
+    peer, model, _ = pair(case, seed)
     with torch.no_grad():
         mine, theirs = _ask(case)(model, peer, torch.Generator().manual_seed(seed))
     return error(mine, theirs)
@@ -76,8 +83,7 @@ def error(mine: Tensor, theirs: Tensor) -> float:
 
 def returned(case: Case, seed: int = 0) -> list[str]:
     """Names of the public tensors that do not come back as they were, to the bit."""
-    peer = public(case, seed)
-    model, origin = from_module(peer)
+    peer, model, origin = pair(case, seed)
     back, state = to_tensors(model, origin), peer.state_dict()
     wrong = [n for n in state if n not in back or back[n].dtype != state[n].dtype or not torch.equal(back[n], state[n])]
     return wrong + [n for n in back if n not in state]
@@ -138,8 +144,7 @@ ASKS: dict[str, Callable[..., Answers]] = {"tokens": tokens, "typed": typed}
 
 def decoded(case: Case, seed: int = 0) -> float:
     """Cached decoding: ragged prompts, then four tokens one at a time; theirs with left padding, as it needs."""
-    peer = public(case, seed)
-    model, _ = from_module(peer)
+    peer, model, _ = pair(case, seed)
     rng = torch.Generator().manual_seed(seed)
     ids, _ = batch(peer.config.vocab_size, rng)
     after = torch.randint(3, peer.config.vocab_size, (len(LENGTHS), 4), generator=rng)

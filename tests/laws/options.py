@@ -90,23 +90,24 @@ def configs(part: type[Part], options: Options) -> None:
 @law()
 def matters(part: type[Part], options: Options) -> None:
     """Every option that an example sets changes the parameters, the results or the cost, here or in another example."""
-    s = subject(part, options)
+    s, known = subject(part, options), {}
     for key, value in options.items():
         field, others = part.Config.model_fields[key], [o for o in part.examples if key in o and o != options]
         if field.is_required() or getattr(s.config(), key) == field.get_default(call_default_factory=True):
             continue
-        must(any(_works(part, o, key) for o in (options, *others)), f"option {key}={value!r} changes nothing")
+        must(any(_works(part, o, key, known) for o in (options, *others)), f"option {key}={value!r} changes nothing")
 
 
-def _works(part: type[Part], options: Options, key: str) -> bool:
-    """Whether the part is another one when this option is left out."""
+def _works(part: type[Part], options: Options, key: str, known: dict[str, list[Any]]) -> bool:
+    """Whether the part is another one when this option is left out. What is known of examples is added to."""
     s, rest = subject(part, options), subject(part, {k: v for k, v in options.items() if k != key})
-    own = _print(s)
+    if s.name not in known:
+        known[s.name] = _print(s)
     try:
         other = _print(rest)
     except InputError:
         return True  # the other options, or the inputs that suit them, need this one
-    return _differ(own, other) or (runs(s, None) and _cost(s) != _cost(rest))
+    return _differ(known[s.name], other) or (runs(s, None) and _cost(s) != _cost(rest))
 
 
 def _print(s: Subject) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -30,6 +31,12 @@ TEXT = {"use": "text", "length": 32}
 def preset(seed: int, name: str, form: Form, centred: bool = True) -> Pair:
     """Answers of a model of a preset's size, all weights drawn, after and before the rewrite. Without `centred` norms
     change but what the layers write keeps its mean."""
+    net, x = _preset(name, seed)
+    return _both(net, form, centred, x)
+
+
+@lru_cache(maxsize=1)  # of hundreds of megabytes; a fact and its control, in both forms, ask for the same
+def _preset(name: str, seed: int) -> tuple[Model, Tensor]:
     net = _drawn(build_blank(name).double(), seed)
     x = net.dummy(196 if net.embed.reads == "image" else 12)[0]
     rng = torch.Generator().manual_seed(seed)
@@ -37,7 +44,7 @@ def preset(seed: int, name: str, form: Form, centred: bool = True) -> Pair:
         x = torch.randn(x.shape, generator=rng, dtype=torch.float64)
     else:
         x = torch.randint(0, 256, x.shape, generator=rng)
-    return _both(net, form, centred, x)
+    return net, x
 
 
 def trained(seed: int, model: Mapping[str, Any], form: Form, steps: int = 100, centred: bool = True) -> Pair:
