@@ -25,7 +25,7 @@ NAMES = {"x": ("x", "data", "inputs", "images", "features"), "y": ("y", "labels"
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """{"x": ..., "y": ..., "lengths": ...}, those that the file holds, all finite numbers (y also texts)."""
     data = read_bytes(path)
-    if not data.startswith(b"\x93NUMPY" if path.suffix == ".npy" else b"PK"):
+    if not data.startswith(b"\x93NUMPY" if path.suffix.lower() == ".npy" else b"PK"):
         raise InputError(f"{path}: is not a NumPy file, whatever its ending")
     try:
         file = np.load(io.BytesIO(data), allow_pickle=False)

@@ -44,6 +44,7 @@ def assemble(raw: Raw, opt: Options) -> Dataset:
     else:
         raw.labels = [number(label) for label in raw.labels]
         inspect.constant(raw)
+        inspect.outliers(raw.labels, raw.target, lambda i: raw.source[i], raw.notes)
     inspect.copies(raw, keys)
     split = _split(raw, keys, kind, opt)
     given = fit_input(raw, split[0], opt)

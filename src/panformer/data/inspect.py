@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from .raw import Notes, Raw, some
 from .tables import Table, number
 
 Label = Any  # str | float
+FAR = 20  # interquartile ranges from the median beyond which a number is an outlier
+DATE = re.compile(r"^\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}\b")  # 5/31/2024: not ISO, and often ambiguous
 COUNTER = re.compile(r"^column 1$|^unnamed|id$|index|^row|^obs|^n[or]?$|^#", re.IGNORECASE)  # names of row numbers
 
 
@@ -154,8 +156,9 @@ def missing(table: Table, notes: Notes) -> None:
     for name, n in notes.facts["missing"].items():
         if n < len(table):
             first = table.columns[name].index(None)
+            word = f"; {table.words[name]!r} is read as missing" if name in table.words else ""
             notes.warnings.append(
-                f"column {name!r}: {n:,} of {len(table):,} cells are missing (first: {table.at(first)})"
+                f"column {name!r}: {n:,} of {len(table):,} cells are missing (first: {table.at(first)}{word})"
             )
 
 
@@ -192,11 +195,57 @@ def useless(table: Table, found: dict[str, str], target: str, notes: Notes) -> l
     return left_out
 
 
-def leaks(table: Table, names: Sequence[str], target: str, notes: Notes) -> None:
-    """Warn of columns that tell the target one to one, under other names for its values."""
+def leaks(table: Table, columns: Mapping[str, str], target: str, notes: Notes) -> None:
+    """Warn of columns that tell the target: one to one under other names for its values, or on one straight line."""
     goal = table.columns[target]
-    for name in names:
-        pairs = set(zip(table.columns[name], goal, strict=True))
+    values = [number(c) for c in goal]
+    for name, kind in columns.items():
+        cells = table.columns[name]
+        pairs = set(zip(cells, goal, strict=True))
         left, right = {a for a, _ in pairs}, {b for _, b in pairs}
-        if len(pairs) == len(left) == len(right) and 1 < len(pairs) < len(table) / 2:
+        if kind in ("category", "number") and len(pairs) == len(left) == len(right) and 1 < len(pairs) < len(table) / 2:
             notes.warnings.append(f"column {name!r} tells the target {target!r} one to one: is it a leak?")
+        elif kind == "number" and _on_a_line([number(c) for c in cells], values):
+            notes.warnings.append(
+                f"column {name!r} lies on one straight line with the target {target!r}: is it a leak?"
+            )
+
+
+def _on_a_line(a: Sequence[float | None], b: Sequence[float | None]) -> bool:
+    """Whether b is a multiple of a and a constant, to rounding, in all of at least ten rows that have both."""
+    x = np.array([(u, v) for u, v in zip(a, b, strict=True) if u is not None and v is not None])
+    if len(x) < 10 or len(np.unique(x[:, 1])) < 10 or not x.std(0).all():
+        return False
+    return bool(1 - abs(np.corrcoef(x.T)[0, 1]) < 1e-8)
+
+
+def outliers(values: Sequence[float | None], what: str, place: Callable[[int], str], notes: Notes) -> None:
+    """Warn of numbers that lie so far off that they alone decide a mean, a deviation or a squared error."""
+    known = np.array([np.nan if v is None else v for v in values])
+    low, middle, high = np.nanquantile(known, (0.25, 0.5, 0.75))
+    far = np.abs(known - middle) > FAR * (high - low)
+    if high > low and 0 < far.sum() <= len(known) / 20:
+        i = int(np.nanargmax(np.where(far, np.abs(known - middle), np.nan)))
+        notes.warnings.append(
+            f"{what}: {far.sum():,} of {len(known):,} numbers lie over {FAR} times the middle half's spread away "
+            f"(the farthest: {place(i)}, {known[i]:.6g}; median {middle:.6g})"
+        )
+
+
+def unread(table: Table, columns: Mapping[str, str], out: Sequence[str], notes: Notes) -> None:
+    """Warn of categories that were perhaps meant as numbers or dates, or that are too many to be learnt."""
+    for name in (n for n, kind in columns.items() if kind == "category"):
+        cells = [c for c in table.columns[name] if c is not None]
+        words = [c for c in cells if number(c) is None]
+        distinct = len(set(cells))
+        if 2 * len(words) < len(cells):
+            what = f"is read as categories, though {len(cells) - len(words):,} of {len(cells):,} cells are numbers"
+            notes.warnings.append(f"column {name!r} {what} (not {some(sorted(set(map(str, words))), 3)})")
+        elif all(DATE.search(str(c)) for c in cells):
+            what = f"holds dates that are not read as such ({cells[0]!r}); write them as 2024-05-31"
+            notes.warnings.append(f"column {name!r} {what}")
+        elif name not in out and 2 * distinct > len(cells):
+            what = (
+                f"holds {distinct:,} different words in {len(cells):,} rows: most new ones will be unknown to a model"
+            )
+            notes.warnings.append(f"column {name!r} {what}")

@@ -50,7 +50,7 @@ def open_data(
         return open_folder(path, opt)
     if is_table(path):
         return open_table(path, opt)
-    if path.suffix in arrays.SUFFIXES:
+    if path.suffix.lower() in arrays.SUFFIXES:
         return _open_arrays(path, opt)
     if path.suffix.lower() in text.SUFFIXES:
         if opt.task not in ("auto", "language"):
@@ -63,16 +63,22 @@ def open_data(
 
 def _existing(source: str) -> Path:
     path = Path(source)
-    if not path.exists():
+    if not source.strip() or not path.exists():
         raise InputError(
-            f"{source}: no such file or folder, and no such built-in set; built in: {', '.join(sorted(BUILTIN))}"
+            f"{source or 'an empty name'}: no such file or folder, and no such built-in set; built in: {', '.join(sorted(BUILTIN))}"
         )
     return path
 
 
 def _unknown_format(path: Path) -> InputError:
+    hints = {
+        ".xlsx": "; save the sheet as CSV",
+        ".xls": "; save the sheet as CSV",
+        ".json": "; write one object on a line, as .jsonl",
+    }
     known = "csv, tsv, jsonl, parquet, npy, npz, txt and other plain text; folders of pictures, wav or flac"
-    return InputError(f"{path}: files ending in {path.suffix or 'nothing'!r} are not read; known: {known}")
+    hint = hints.get(path.suffix.lower(), "")
+    return InputError(f"{path}: files ending in {path.suffix or 'nothing'!r} are not read{hint}; known: {known}")
 
 
 def _open_arrays(path: Path, opt: Options) -> Dataset:
@@ -112,7 +118,7 @@ def records(source: str, prepare: Preparation) -> Iterator[tuple[str, Any]]:
         yield from _recent(path, given)
     elif is_table(path) and isinstance(given, Rows | Text):
         yield from _rows(read_table(path), given)
-    elif path.suffix in arrays.SUFFIXES and isinstance(given, Rows | Image | Frames):
+    elif path.suffix.lower() in arrays.SUFFIXES and isinstance(given, Rows | Image | Frames):
         found = arrays.array_records(str(path), arrays.read_arrays(path), Notes(), given.kind)
         yield from ((f"{path}:{i}", record) for i, record in enumerate(found[1]))
     elif isinstance(given, Text) and len(given.columns) <= 1:
@@ -158,7 +164,7 @@ def _recent(path: Path, given: Window) -> Iterator[tuple[str, Any]]:
 
 
 def _series(path: Path, given: Window) -> list[Series]:
-    if path.suffix in arrays.SUFFIXES:
+    if path.suffix.lower() in arrays.SUFFIXES:
         values = _steps(path, arrays.read_arrays(path)["x"])
         if values.shape[1] != len(given.channels):
             raise InputError(f"{path}: holds {values.shape[1]} channels; the model reads {len(given.channels)}")

@@ -20,7 +20,7 @@ from ..core.part import parse
 from .audio import log_mel, resample
 from .images import pixels, resize
 from .raw import some
-from .tables import number, when
+from .tables import MARKS, number, when
 
 END, MASK, BYTES = 256, 257, 258  # byte vocabulary: 0..255, end of document, a mask that encode never writes
 
@@ -104,6 +104,7 @@ class Column(Fitted):
     def encode(self, cell: Any) -> tuple[float, float]:
         if self.ids is not None:
             return 0.0, self.ids.get(str(cell), self.missing) if cell is not None else self.missing
+        cell = None if cell in MARKS else cell
         value = when(cell) if self.time else number(cell)
         if cell is not None and (value is None or not np.isfinite(value)):
             kind = "dates" if self.time else "finite numbers"

@@ -11,7 +11,7 @@ from .assemble import assemble
 from .base import Dataset
 from .raw import Notes, Options, Raw, some
 from .series import forecasting
-from .tables import Table, kinds, read_table
+from .tables import Table, kinds, number, read_table
 from .text import language
 from .timed import ROW, numbered, regular, series_of, time_column
 
@@ -51,6 +51,8 @@ def _guess(table: Table, found: dict[str, str], wanted: list[str], opt: Options,
         return "forecasting"
     time = time_column(table, found)
     goal = found.get(wanted[0])
+    if goal is None and any(name.lower() in TARGETS and kind == "category" for name, kind in found.items()):
+        return "rows"
     other = [n for n, kind in found.items() if kind == "number" and n != time]
     if time and (other if goal is None else goal == "number" and time != wanted[0]) and regular(table, found, time):
         notes.why.append(f"column {time!r} holds evenly spaced times and the rest numbers -> forecasting")
@@ -70,7 +72,9 @@ def _target(table: Table, found: dict[str, str], opt: Options) -> str:
         return opt.target
     named = [name for name in found if name.lower() in TARGETS]
     if len(named) != 1:
-        raise InputError(f"{table.file}: which column is the target? name one (target NAME) of: {', '.join(found)}")
+        raise InputError(
+            f"{table.file}: which column is the target? name one with --target (in Python target=...): {', '.join(found)}"
+        )
     return named[0]
 
 
@@ -114,7 +118,17 @@ def _labelled(table: Table, found: dict[str, str], target: str, notes: Notes) ->
     columns = {name: kind for name, kind in found.items() if name != target and name not in out}
     if not columns:
         raise InputError(f"{table.file}: no column is left to learn from beside the target {target!r}")
-    inspect.leaks(table, [n for n, kind in columns.items() if kind == "category"], target, notes)
+    inspect.leaks(table, columns, target, notes)
+    inspect.unread(table, {n: found[n] for n in found if n != target}, out, notes)
+    for name in (n for n, kind in columns.items() if kind == "number"):
+        values = [number(c) for c in table.columns[name]]
+        inspect.outliers(values, f"column {name!r}", table.at, notes)
+    time = time_column(table, columns)
+    if time is not None:
+        notes.warnings.append(
+            f"column {time!r} holds times, and rows are dealt to train and test whatever their time: "
+            "if the past must answer for the future, expect less than the test says"
+        )
     texts = [name for name, kind in columns.items() if kind == "text"]
     source = [f"{table.file}:{line}" for line in table.line]
     labels = table.columns[target]

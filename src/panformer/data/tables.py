@@ -13,7 +13,7 @@ import json
 import math
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,13 @@ from ..core.errors import InputError, require
 from .raw import decode, read_bytes, reason, some
 
 Cell = str | float | None  # None: missing
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "#n/a"})
+MARKS = frozenset({"?", "-", "--", ".", "n.a."})  # of a missing number; elsewhere they may be a class
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-COMMA = re.compile(r"[+-]?\d+(,\d+)?")
+COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")  # 1.234,5
+GROUPS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")  # 1,234.5
+UNIT = re.compile(r"^([+-]?)[$€£] ?|(?<=\d) ?[%$€£]$")
+DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})\b")  # 31.12.2024
 
 
 @dataclass
@@ -35,6 +39,7 @@ class Table:
     columns: dict[str, list[Cell]]
     line: list[int]
     unit: str = "line"  # text files; Parquet has rows
+    words: dict[str, str] = field(default_factory=dict)  # column -> the first word read as missing
 
     def __len__(self) -> int:
         return len(self.line)
@@ -44,27 +49,30 @@ class Table:
 
 
 def is_table(path: Path) -> bool:
-    return path.name.removesuffix(".gz").endswith(SUFFIXES)
+    return path.name.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
 def read_table(path: Path) -> Table:
     """Any known table format, by its ending."""
-    if path.suffix == ".parquet":
+    name = path.name.lower()
+    if name.endswith(".parquet"):
         table = _parquet(path)
     else:
         data = read_bytes(path)
-        if path.suffix == ".gz":
+        if name.endswith(".gz"):
             try:
                 data = gzip.decompress(data)
             except (OSError, EOFError, zlib.error) as fault:
                 raise InputError(f"{path}: is not a whole gzip file ({reason(fault)})") from None
         text = decode(data, path)
-        kind = Path(path.name.removesuffix(".gz")).suffix
+        kind = Path(name.removesuffix(".gz")).suffix
         table = (
             _jsonl(path, text) if kind in (".jsonl", ".ndjson") else _csv(path, text, "\t" if kind == ".tsv" else None)
         )
     if not len(table):
         raise InputError(f"{path}: holds a header ({some(list(table.columns))}) but no rows")
+    for name, cells in table.columns.items():
+        _unmark(cells, name, table.words)
     return table
 
 
@@ -94,10 +102,11 @@ def _csv(path: Path, text: str, delimiter: str | None) -> Table:
                 f"{path}, line {at}: holds {len(cells)} cells where the header names {len(header)} "
                 f"(cells are split at {delimiter!r})"
             )
-    columns = {name: [_cell(row[i]) for row in rows[1:]] for i, name in enumerate(header)}
-    if delimiter == ";":
-        columns = {name: _decimal_comma(cells) for name, cells in columns.items()}
-    return Table(str(path), columns, line[1:])
+    words: dict[str, str] = {}
+    columns = {name: [_cell(row[i], name, words) for row in rows[1:]] for i, name in enumerate(header)}
+    write = _decimal_comma if delimiter == ";" else _ungrouped
+    columns = {name: write(cells) for name, cells in columns.items()}
+    return Table(str(path), columns, line[1:], words=words)
 
 
 def _check_header(path: Path, header: list[str]) -> None:
@@ -108,10 +117,15 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise InputError(f"{path}, line 1: the header names {some(twice)} more than once")
 
 
-def _cell(value: Any) -> Cell:
+def _cell(value: Any, name: str, words: dict[str, str]) -> Cell:
+    """What a cell holds; a word that stands for a missing value is noted under the name of its column."""
     if isinstance(value, str):
         value = value.strip()
-        return None if value.casefold() in MISSING else value
+        if value.casefold() not in MISSING:
+            return value
+        if value:
+            words.setdefault(name, value)
+        return None
     if isinstance(value, bool):
         return str(value).lower()
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -124,16 +138,40 @@ def _cell(value: Any) -> Cell:
 
 
 def _decimal_comma(cells: list[Cell]) -> list[Cell]:
-    """Semicolon files often write 1,5 for one and a half."""
-    present = [c for c in cells if c is not None]
-    if present and all(COMMA.fullmatch(str(c)) for c in present):
-        return [None if c is None else str(c).replace(",", ".") for c in cells]
-    return cells
+    """Semicolon files often write 1,5 for one and a half, and 1.234,5 where there are thousands."""
+    plain = _unitless(cells)
+    present = [str(c) for c in plain if c is not None]
+    if any("," in c for c in present) and all(COMMA.fullmatch(c) for c in present):
+        return [None if c is None else str(c).replace(".", "").replace(",", ".") for c in plain]
+    return plain if all(number(c) is not None for c in present) else cells
+
+
+def _ungrouped(cells: list[Cell]) -> list[Cell]:
+    """Where commas are no decimal ones, 1,234.5 is a number with its thousands set apart."""
+    plain = [c.replace(",", "") if isinstance(c, str) and GROUPS.fullmatch(c) else c for c in _unitless(cells)]
+    return plain if all(c is None or number(c) is not None for c in plain) else cells
+
+
+def _unitless(cells: list[Cell]) -> list[Cell]:
+    """Cells without the sign of a currency or of per cent, where all that are not missing bear the same one."""
+    units = {found[0].strip(" +-") if (found := UNIT.search(str(c))) else "" for c in cells if c is not None}
+    return [c if c is None else UNIT.sub(r"\1", str(c)) for c in cells] if len(units) == 1 and units != {""} else cells
+
+
+def _unmark(cells: list[Cell], name: str, words: dict[str, str]) -> None:
+    """In a column of numbers and marks such as ?, the marks say that a number is missing."""
+    marks = [i for i, c in enumerate(cells) if c in MARKS]
+    rest = [c for c in cells if c is not None and c not in MARKS]
+    if marks and rest and all(number(c) is not None for c in rest):
+        words.setdefault(name, str(cells[marks[0]]))
+        for i in marks:
+            cells[i] = None
 
 
 def _jsonl(path: Path, text: str) -> Table:
     rows: list[dict[str, Cell]] = []
     line: list[int] = []
+    words: dict[str, str] = {}
     for at, content in enumerate(text.split("\n"), 1):
         if not content.strip():
             continue
@@ -146,7 +184,7 @@ def _jsonl(path: Path, text: str) -> Table:
         row: dict[str, Cell] = {}
         for key, value in tree.items():
             try:
-                row[key] = _cell(value)
+                row[key] = _cell(value, key, words)
             except TypeError:
                 raise InputError(
                     f"{path}, line {at}: {key!r} holds a {type(value).__name__}; cells are texts, numbers or null"
@@ -154,7 +192,7 @@ def _jsonl(path: Path, text: str) -> Table:
         rows.append(row)
         line.append(at)
     names = list(dict.fromkeys(key for row in rows for key in row))
-    return Table(str(path), {name: [row.get(name) for row in rows] for name in names}, line)
+    return Table(str(path), {name: [row.get(name) for row in rows] for name in names}, line, words=words)
 
 
 def _parquet(path: Path) -> Table:
@@ -165,13 +203,14 @@ def _parquet(path: Path) -> Table:
     except (OSError, ValueError) as fault:
         raise InputError(f"{path}: is not a whole Parquet file ({reason(fault)})") from None
     columns: dict[str, list[Cell]] = {}
+    words: dict[str, str] = {}
     for name in table.column_names:
         try:
-            columns[name] = [_cell(v) for v in table.column(name).to_pylist()]
+            columns[name] = [_cell(v, name, words) for v in table.column(name).to_pylist()]
         except TypeError:
             kind = table.schema.field(name).type
             raise InputError(f"{path}: column {name!r} has type {kind}; columns hold texts, numbers or times") from None
-    return Table(str(path), columns, list(range(1, table.num_rows + 1)), unit="row")
+    return Table(str(path), columns, list(range(1, table.num_rows + 1)), "row", words)
 
 
 def number(cell: Cell) -> float | None:
@@ -194,7 +233,9 @@ def numbers(table: Table, name: str) -> list[float | None] | None:
 
 
 def when(cell: Cell) -> float | None:
-    """Seconds since 1970 of an ISO date or time (UTC where no zone is written), or None."""
+    """Seconds since 1970 of a date or time, ISO or 31.12.2024 (UTC where no zone is written), or None."""
+    if isinstance(cell, str):
+        cell = DOTTED.sub(lambda m: f"{m[3]}-{int(m[2]):02d}-{int(m[1]):02d}", cell, count=1)
     if not isinstance(cell, str) or not cell[:4].isdigit() or len(cell) < 7 or cell[4] not in "-/":
         return None
     cell = cell.replace("/", "-")
