@@ -73,7 +73,7 @@ def test_what_is_wrong_in_a_file_is_told_with_its_key(tmp_path, text, says):
 
 
 def test_minutes_are_for_the_whole_suite():
-    found = plan.plans("series", WITH, (), (16,), 2, "parameters", (3e-3,), None, 6.0)
+    found = plan.plans("recall", WITH, (), (16,), 2, "parameters", (3e-3,), None, 6.0)
     assert len(found) > 1 and sum(p.minutes for p in found) == pytest.approx(6)
 
 

@@ -33,7 +33,7 @@ def program(asked: str | None = None) -> typer.Typer:
         epilog="First steps: [bold]panformer choose digits --minutes 3[/bold] · [bold]panformer papers mamba[/bold]",
     )
     app.callback()(root)
-    for name in [asked] if asked in COMMANDS else COMMANDS:
+    for name in [asked] if asked is not None and asked in COMMANDS else list(COMMANDS):
         file, _, inside = COMMANDS[name].partition(":")
         found = getattr(import_module(f"{__package__}.{file}"), inside)
         if isinstance(found, typer.Typer):
