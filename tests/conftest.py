@@ -18,7 +18,7 @@ def pytest_collection():
     finally:
         gc.collect()
         gc.freeze()
-        gc.set_threshold(2000, 10, 50)
+        gc.set_threshold(700, 10, 50)  # full collections alone are rarer: cycles that die young go as soon as ever
         gc.enable()
 
 
