@@ -34,6 +34,8 @@ def test_rows_hold_every_pair_that_is_seen_once(sight, causal, n, monkeypatch):
     held, want = count[:n, :n], seen(sight, n, causal)
     assert (held[want] == 1).all(), "a pair that is seen stands in no row, or in several"
     assert held.max() <= 1, "a pair stands in several rows"
+    other = held.tril() if causal else held
+    assert not sight.exact or not other[~want].any(), "a pair that is not seen"
 
 
 @pytest.mark.parametrize("sight", SIGHTS, ids=str)

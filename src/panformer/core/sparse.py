@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class Rows(NamedTuple):
 class Sight:
     """One rule on positions."""
 
+    exact: ClassVar[bool] = True  # whether `rows` have no pair that is not seen, but for the order
+
     def sees(self, i: Tensor, j: Tensor) -> Tensor:
         """Whether queries at i look at keys at j, by broadcasting; int64 -> bool."""
         raise NotImplementedError
@@ -48,6 +50,7 @@ class Sight:
 class Near(Sight):
     """Fewer than `size` positions away."""
 
+    exact = False
     size: int | None
 
     def sees(self, i, j):

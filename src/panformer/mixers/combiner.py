@@ -90,8 +90,8 @@ class Combiner(Mixer):
         here = slice(keys.shape[2] * size, k.shape[1] // size * size)
         if here.start == here.stop:
             return keys, told
-        parts = (split_heads(z[:, here], self.heads).to(keys.dtype) for z in (k, v, p))
-        new = summaries(*parts, size, (k.shape[2] // self.heads) ** -0.5)
+        k, v, p = (split_heads(z[:, here], self.heads).to(keys.dtype) for z in (k, v, p))
+        new = summaries(k, v, p, size, k.shape[-1] ** -0.5)
         return grown(keys, new[0], 2), grown(told, new[1], 2)
 
     def _read(self, q: Tensor, k: Tensor, v: Tensor, keys: Tensor, told: Tensor, size: int) -> Tensor:
@@ -102,8 +102,8 @@ class Combiner(Mixer):
             r = i // size
             end = min(stop, (r + 1) * size)
             pieces = q[:, i - start : end - start], k[:, r * size : end], v[:, r * size : end]
-            parts = (split_heads(z, self.heads).to(keys.dtype) for z in pieces)
-            out.append(with_summaries(*parts, keys[:, :, :r], told[:, :, :r], (k.shape[2] // self.heads) ** -0.5))
+            a, b, c = (split_heads(z, self.heads).to(keys.dtype) for z in pieces)
+            out.append(with_summaries(a, b, c, keys[:, :, :r], told[:, :, :r], a.shape[-1] ** -0.5))
             i = end
         return self.o(merge_heads(torch.cat(out, 2)).to(q.dtype))
 

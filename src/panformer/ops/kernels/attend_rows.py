@@ -132,7 +132,9 @@ class _Plan:
         length, device = self.at.length, self.at.device
         q, k = (torch.where(x < 0, length, x).to(device) for x in rows)
         i, j = q[:, :, None], k[:, None]
-        seen = self.sights[which].sees(i, j) & (j < length)
+        seen = j < length
+        if not self.sights[which].exact:
+            seen = seen & self.sights[which].sees(i, j)
         if self.causal:
             seen = seen & (j <= i)
         if not self.counted:  # what an earlier sight sees is not seen again
