@@ -7,7 +7,7 @@ from torch.autograd import gradcheck
 from panformer.core.layout import Layout
 from panformer.ops.backend import only
 from panformer.ops.gated_linear import gated_linear, reference, traced
-from panformer.ops.kernels import gated_linear_blocks
+from panformer.ops.kernels import gated_linear_blocks, room
 from panformer.ops.linear_attention import linear_attention
 
 HEADS, SIZE, VALUE = 2, 3, 4
@@ -25,6 +25,7 @@ LAYOUTS = {
 @pytest.fixture(params=[4, 3, 16, 1], autouse=True)
 def block(request, monkeypatch):
     monkeypatch.setattr(gated_linear_blocks, "SIZE", request.param)
+    monkeypatch.setattr(room, "ROOM", 1)  # one block at a time
 
 
 def _inputs(at, seed=0):

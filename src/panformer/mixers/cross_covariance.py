@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..core.errors import InputError
 from ..core.families import Mixer, linear
@@ -40,6 +39,11 @@ class CrossCovariance(Mixer):
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         x = at.clean(x)
         q, k, v = (split_heads(at.to_rows(f(x)), self.heads) for f in (self.q, self.k, self.v))  # (N, H, L, E)
-        alike = F.normalize(q, dim=2).mT @ F.normalize(k, dim=2)  # (N, H, E, E)
+        alike = q.mT @ k / _lengths(q)[..., None] / _lengths(k)[..., None, :]  # (N, H, E, E)
         weight = (alike * self.tau[:, None, None]).softmax(-1)
         return self.o(at.from_rows(merge_heads(v @ weight.mT)))
+
+
+def _lengths(x: Tensor) -> Tensor:
+    """Of columns, (N, H, L, E) -> (N, H, E). The matrix is divided by them: the tokens are not written a second time."""
+    return torch.linalg.vector_norm(x, dim=2).clamp_min(1e-12)

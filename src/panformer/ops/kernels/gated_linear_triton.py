@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...core.layout import Layout
 from ..backend import Kernel
-from .gated_linear_blocks import mix, weigh
+from .gated_linear_blocks import again, mix
 from .triton_here import lacks
 
 SIZE = 64  # tokens per block
@@ -47,11 +47,9 @@ class _Weigh(torch.autograd.Function):
     def backward(ctx: Any, push):
         from . import gated_linear_jit as jit
 
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            return again(ctx.saved_tensors, push)
         q, k, since, inside = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the plain form
-            learned = [x for x in (q, k, since) if x.requires_grad]
-            grads = iter(torch.autograd.grad(weigh(q, k, since, inside), learned, push, create_graph=True))
-            return (*(next(grads) if x.requires_grad else None for x in (q, k, since)), None)
         push, dq, dk = push.contiguous(), torch.empty_like(q), torch.empty_like(k)
         sizes = _sizes(q, inside)
         jit.slopes[(q.shape[:-2].numel(),)](q, k, since, inside, push, dq, dk, *sizes, num_warps=WARPS)
