@@ -73,15 +73,16 @@ class RoutingAttention(Alike):
             self.learn(torch.cat(ones, 2), at.then(at))
         if self.position is not None:
             q, k = self.position.rotate(q, at), self.position.rotate(k, at)
-        y = self._clusters(*(rows(z, at) for z in (q, k, v, *ones)), at)
+        q, k, v, *ones = (rows(z, at) for z in (q, k, v, *ones))
+        y = self._clusters(q, k, v, ones, at)
         return self.o(at.from_rows(merge_heads(y)))
 
-    def _clusters(self, q: Tensor, k: Tensor, v: Tensor, one_q: Tensor, one_k: Tensor, at: Layout) -> Tensor:
-        """q, k, v and what they are routed by, (N, H, L, E) -> (N, H, L, E)."""
+    def _clusters(self, q: Tensor, k: Tensor, v: Tensor, ones: list[Tensor], at: Layout) -> Tensor:
+        """q, k, v and what q and k are routed by, (N, H, L, E) each -> (N, H, L, E)."""
         means, count = self.means.to(q.dtype), at.lengths
         most = (count + self.groups - 1) // self.groups if self.window is None else count.clamp(max=self.window)
         size = -(-at.longest // self.groups) if self.window is None else min(self.window, at.longest)
-        (asks, here), (looks, there) = (best(z, means, count, most, size) for z in (one_q, one_k))
+        (asks, here), (looks, there) = (best(z, means, count, most, size) for z in ones)
         of = [rearrange(z, i.flatten(2)).unflatten(2, i.shape[2:]) for z, i in ((q, asks), (k, looks), (v, looks))]
         own = torch.arange(self.groups, device=q.device).expand(*q.shape[:2], -1)
         y = block_attention(*of, there, own, own, None) * here[..., None]
