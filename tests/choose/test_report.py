@@ -139,6 +139,27 @@ def test_equal_contenders_are_not_called_better():
     assert "no better than b" in outcome.decide(entries, options(data="x"), TASK)["verdict"][1]
 
 
+def test_a_difference_says_who_is_ahead():
+    entries = [entry("a", "baseline", 0.9, "1" * 30 + "0" * 20, 1.0, 0.3, 1), entry("b", "baseline", 0.8, "1" * 40 + "0" * 10, 1.0, 0.3, 1)]  # fmt: skip
+    said = outcome.decide(entries, options(data="x"), TASK)["verdict"][1]
+    assert said.startswith("worse than b") and "apart by -0.2 (95% interval -0.3" in said, said
+
+
+@pytest.mark.parametrize(("seeds", "right", "low", "high"), [(1, "111111", 0.541, 1), (3, "0000", 0, 0.602), (3, "1" * 500, 0.9926, 1)])  # fmt: skip
+def test_a_few_rows_all_right_are_no_certainty(seeds, right, low, high):
+    found = outcome.tested(entry("a", "candidate", 1, right, 1.0, 0.1, seeds), TASK)
+    assert found.low == pytest.approx(low, abs=1e-3) and found.high == pytest.approx(high, abs=1e-3)
+
+
+def test_the_page_groups_reasons_quotes_folders_and_points_to_warnings():
+    found = told()
+    found["excluded"] = {"pool": "needs a lattice", "fnet": "too slow", "grid_conv": "needs a lattice"}
+    text = report.html(found, "runs/my flowers")
+    assert text.count("needs a lattice") == 1 and "pool, grid_conv" in text
+    assert "panformer predict &#39;runs/my flowers/best&#39; INPUT" in text
+    assert 'href="#warnings"' in text and 'id="warnings"' in text
+
+
 def test_limits_pass_over_what_is_too_slow():
     found = outcome.decide(contenders(), options(data="x", limits={"latency_ms": 0.5}), TASK)
     assert found["ranking"] == ["LightGBM"]

@@ -53,10 +53,9 @@ def decide(entries: list[Entry], options: Options, task: Task) -> dict[str, Any]
 
 def tested(entry: Entry, task: Task) -> Interval:
     """Mean test quality over seeds with its 95% interval, over seeds and test examples."""
-    blocks = len(entry["runs"][0]["scores"]["weights"])
-    return over_both(_mean(entry), blocks, [r["test"] for r in entry["runs"]]).within(
-        0, np.inf if task.lower_is_better else 1
-    )
+    weights = entry["runs"][0]["scores"]["weights"]
+    found = over_both(_mean(entry), len(weights), [r["test"] for r in entry["runs"]])
+    return found.within(0, np.inf) if task.lower_is_better else found.within(0, 1).unsure(sum(weights))
 
 
 def compared(a: Entry, b: Entry, sign: float) -> Interval:
@@ -81,7 +80,7 @@ def _names(winner: Entry) -> str:
 def _says(name: str, apart: Interval, task: Task) -> str:
     """The comparison in one sentence, on the test split."""
     span = f"95% interval {apart.low + 0.0:.4g} to {apart.high + 0.0:.4g}"
-    told = f"{task.measure} apart by {abs(apart.mean):.4g} ({span}, positive: the winner is better)"
+    told = f"{task.measure} apart by {apart.mean + 0.0:.4g} ({span}, positive: the winner is better)"
     if apart.low > 0:
         return f"better than {name} on the test split: {told}"
     if apart.high < 0:

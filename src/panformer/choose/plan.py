@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import InputError
+from ..data.raw import counted
 from .trial import LEAST, Pace
 
 SEARCH = 0.4  # of what is left after baselines and probes; the rest goes to the finalists
@@ -48,7 +49,7 @@ def search_plan(minutes: float, left: float, paces: Mapping[str, Pace]) -> dict[
         tried = order[: min(2, len(order))]
         more = max(least[m] for m in tried) * len(tried) / FIRST / SEARCH + reserve(2) - left
         raise InputError(
-            f"--minutes {minutes:g} is too little to try {len(tried)} mixers here; try {minutes + more / 60 + 0.1:.1f}"
+            f"--minutes {minutes:g} is too little to try {counted(len(tried), 'mixer')} here; try {minutes + more / 60 + 0.1:.1f}"
         )
     trial = min(LONGEST, FIRST * search / count)
     kept = min(count, max(2, int((1 - FIRST) * search / (TRIALS * trial))))

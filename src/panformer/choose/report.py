@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ def html(told: dict[str, Any], folder: str) -> str:
         (Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8")
     )
     return page.render(
-        **{n: told[n] for n in ("data", "options", "outcome", "excluded", "spent", "machine", "versions")},
-        folder=folder, measure=measure, lower=lower, batch=batch, rows=rows, limits=_limits(told), guess=[e for e in rows if e not in shown],
+        **{n: told[n] for n in ("data", "options", "outcome", "spent", "machine", "versions")},
+        excluded=_by_reason(told["excluded"]), folder=shlex.quote(str(Path(folder) / "best")), measure=measure, lower=lower, batch=batch, rows=rows, limits=_limits(told), guess=[e for e in rows if e not in shown],
         plots={n: Markup(svg) for n, svg in drawn.items()}, searched=_searched(told), total=sum(told["spent"].values()),
         further=[(n, flat(v)) for n, v in winner["runs"][winner["best"]]["further"].items()],
         winner_facts=[(n, flat(winner[n])) for n in ("parameters", "mflop", "spec", "choice", "steps") if n in winner],
@@ -131,6 +132,14 @@ def _searched(told: dict[str, Any]) -> list[dict[str, Any]]:
         value, choice = (f"{best['value']:.4g}", flat(best["choice"])) if best else ("–", bodies[0].get("why", ""))
         rows.append({"mixer": mixer, "trials": len(bodies), "complete": len(done), "best": value, "choice": choice})
     return rows
+
+
+def _by_reason(excluded: dict[str, str]) -> list[tuple[str, list[str]]]:
+    """(why, what was left out for it): a reason of many stands once."""
+    found: dict[str, list[str]] = {}
+    for name, why in excluded.items():
+        found.setdefault(why, []).append(name)
+    return sorted(found.items(), key=lambda entry: len(entry[1]))
 
 
 def _winner(told: dict[str, Any]) -> Entry:

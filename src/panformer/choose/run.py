@@ -15,6 +15,7 @@ import torch
 
 from ..core.errors import InputError, require
 from ..data.base import Dataset
+from ..data.raw import counted
 from ..data.split import split_names
 from ..measure.machine import machine, versions
 from ..measure.store import FILE, Store
@@ -39,7 +40,7 @@ def choose(options: Options, out: Path, resume: bool, say: Say) -> dict[str, Any
     for line in summary.lines(facts):
         say(line)
     proposal = propose.propose(data, options.limits, options.include, options.exclude)
-    say(f"{len(proposal.families)} mixers fit this data: {', '.join(proposal.families)}")
+    say(f"{counted(len(proposal.families), 'mixer')} to try on this data: {', '.join(proposal.families)}")
     with workspace(out, resume, options, data) as store:
         if store.get("inspect") is None:
             store.put("inspect", "inspect", {}, time.perf_counter() - began)
@@ -144,7 +145,9 @@ def check_folder(out: Path, resume: bool) -> None:
     old = (out / FILE).is_file()
     if resume and not old:
         raise InputError(f"{out}: holds no run to resume")
-    if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give another --out")
+    if not resume and out.exists() and any(out.iterdir()):
         earlier, other = "holds an earlier run; go on with --resume or", "exists and is not empty;"
         raise InputError(f"{out}: {earlier if old else other} give another --out")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..data.base import Dataset
+from ..data.raw import counted
 
 
 def summary(data: Dataset) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
         told.append("  lengths: " + ", ".join(f"{name} {n:,}" for name, n in facts["lengths"].items()))
     told += [f"  warning: {line}" for line in facts["warnings"]]
     if facts["refused_count"]:
-        told.append(f"  {facts['refused_count']:,} rows left out, the first: {facts['refused'][0]}")
+        told.append(f"  left out: {facts['refused_count']:,}, the first: {facts['refused'][0]}")
     return told
 
 
@@ -40,11 +41,11 @@ def _inputs(data: Dataset) -> str:
     if task.kind == "forecasting":
         names = ", ".join(task.columns[:6]) + (" ..." if len(task.columns) > 6 else "")
         steps = f"{task.max_length} steps back, {task.horizon} ahead, season {task.season}"
-        return f"{task.channels} channels ({names}), {steps}"
+        return f"{counted(task.channels, 'channel')} ({names}), {steps}"
     if task.reads == "image":
-        return f"images of {task.grid[0]} x {task.grid[1]}, {task.channels} channels"
+        return f"images of {task.grid[0]} x {task.grid[1]}, {counted(task.channels, 'channel')}"
     if task.reads == "tokens":
         return f"text of {task.vocab:,} different tokens, up to {task.max_length:,} at a time"
     if task.vocab:
-        return f"table rows of {len(task.columns)} columns"
-    return f"sequences of {task.channels} channels, up to {task.max_length} frames"
+        return f"table rows of {counted(len(task.columns), 'column')}"
+    return f"sequences of {counted(task.channels, 'channel')}, up to {task.max_length} frames"

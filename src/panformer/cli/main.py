@@ -75,11 +75,15 @@ def main(args: list[str] | None = None) -> Any:
         if "--debug" in args:
             raise
         if hasattr(fault, "format_message"):  # a wrong call, whichever click typer is built on
-            _say(_usage(fault))
+            if type(fault).__name__ != "NoArgsIsHelpError":  # the help has been shown
+                _say(_usage(fault))
             sys.exit(2)
         if isinstance(fault, PanformerError):
             _say(str(fault))
             sys.exit(fault.exit_code)
+        if isinstance(fault, OSError) and fault.filename is not None:
+            _say(f"{fault.filename}: {fault.strerror}")
+            sys.exit(1)
         _say(
             f"{type(fault).__name__}: {' '.join(str(fault).split())[:500]} (a fault of panformer; --debug shows where)"
         )
@@ -93,7 +97,7 @@ def _usage(fault: Any) -> str:
     if context is None:
         return line
     if type(fault).__name__ == "NoSuchOption":
-        names = sorted(o for p in context.command.params for o in p.opts if o.startswith("--"))
+        names = sorted({"--help", *(o for p in context.command.params for o in p.opts if o.startswith("--"))})
         line = f"unknown option {fault.option_name}; known: {', '.join(names)}"
     return f"{line} (see {context.command_path} --help)"
 

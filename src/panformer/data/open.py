@@ -45,7 +45,7 @@ def open_data(
     opt = Options(target, task, seed, horizon, lookback, season, max_rows, max_length, image_size, tokens)
     if source in BUILTIN:
         return BUILTIN[source].open(source, opt)
-    path = _existing(source)
+    path = _existing(source, f", and no such built-in set; built in: {', '.join(sorted(BUILTIN))}")
     if path.is_dir():
         return open_folder(path, opt)
     if is_table(path):
@@ -61,12 +61,10 @@ def open_data(
     raise _unknown_format(path)
 
 
-def _existing(source: str) -> Path:
+def _existing(source: str, more: str) -> Path:
     path = Path(source)
     if not source.strip() or not path.exists():
-        raise InputError(
-            f"{source or 'an empty name'}: no such file or folder, and no such built-in set; built in: {', '.join(sorted(BUILTIN))}"
-        )
+        raise InputError(f"{source or 'an empty name'}: no such file or folder{more}")
     return path
 
 
@@ -112,7 +110,7 @@ def records(source: str, prepare: Preparation) -> Iterator[tuple[str, Any]]:
 
     Reads the formats of training, without a target; columns the model does not know are ignored.
     """
-    path = _existing(source)
+    path = _existing(source, "")
     given = prepare.input
     if isinstance(given, Window):
         yield from _recent(path, given)

@@ -136,6 +136,11 @@ def reason(fault: BaseException) -> str:
     return (str(fault) or type(fault).__name__).splitlines()[0]
 
 
+def counted(n: int, noun: str) -> str:
+    """1 column, 2 columns."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def some(names: Sequence[Any], most: int = 8) -> str:
     """The first few of many names, quoted, for a message."""
     head = ", ".join(repr(n) for n in names[:most])

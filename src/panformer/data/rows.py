@@ -9,7 +9,7 @@ from ..core.errors import InputError, unknown
 from . import inspect
 from .assemble import assemble
 from .base import Dataset
-from .raw import Notes, Options, Raw, some
+from .raw import Notes, Options, Raw, counted, some
 from .series import forecasting
 from .tables import Table, kinds, number, read_table
 from .text import language
@@ -143,7 +143,9 @@ def _labelled(table: Table, found: dict[str, str], target: str, notes: Notes) ->
         )
     else:
         numeric = sum(kind == "number" for kind in columns.values())
-        notes.why.append(f"{len(columns)} columns ({numeric} numeric) -> each row is a sequence of its columns")
+        notes.why.append(
+            f"{counted(len(columns), 'column')} ({numeric} numeric) -> each row is a sequence of its columns"
+        )
     rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*(table.columns[n] for n in columns), strict=True)]
     return Raw(table.file, "text" if texts else "rows", rows, labels, source, f"target {target!r}", columns, notes)
 

@@ -133,7 +133,7 @@ def read(folder: str | Path, names: Sequence[str] | None = None) -> Writer:
     folder = Path(folder)
     names = io.verify(folder) if names is None else names
     if "baseline" in io.read_json(folder / "config.json"):
-        raise InputError(f"{folder}: holds a baseline, not a model; `panformer predict` continues texts with it")
+        raise InputError(f"{folder}: holds a baseline, not a language model; `panformer predict` answers with it")
     return around(folder, io.load(folder, names=names), names)
 
 

@@ -33,6 +33,16 @@ class Interval:
         """Cut at the ends of what is possible."""
         return Interval(max(low, self.low), self.mean, min(high, self.high))
 
+    def unsure(self, n: float) -> Interval:
+        """Of a share of n examples that all came out alike, which no resampling can vary: the exact interval.
+
+        Source: Clopper and Pearson 1934.
+        """
+        least = ((1 - LEVEL) / 2) ** (1 / n)
+        if self.mean == 1:
+            return Interval(min(self.low, least), 1.0, 1.0)
+        return Interval(0.0, 0.0, max(self.high, 1 - least)) if self.mean == 0 else self
+
 
 def over_blocks(statistic: Statistic, blocks: int, seed: int = 0) -> Interval:
     """Percentile bootstrap of a statistic over blocks of examples (Efron 1979; blocks: Kuensch 1989).

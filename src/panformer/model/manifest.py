@@ -22,6 +22,9 @@ def verify(folder: Path) -> list[str]:
     """The names of a folder's files, each checked for size and content."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such model folder")
+    inside = next((p for p in (folder / "best", folder / "model") if (p / "manifest.json").is_file()), None)
+    if inside is not None and not (folder / "manifest.json").exists():
+        raise CheckpointError(f"{folder}: holds a run; its model is {inside}")
     manifest = read_json(folder / "manifest.json")
     entries = manifest.get("files")
     if manifest.keys() != {"format", "files"} or not isinstance(entries, dict) or manifest["format"] != FORMAT:
