@@ -33,7 +33,7 @@ def _inputs(at, seed=0, spare=0):
 @pytest.mark.parametrize("spare", [0, 3])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_transform_is_the_matrix(name, causal, spare, room, monkeypatch):
-    monkeypatch.setattr(toeplitz_linear_fft, "ROOM", room)
+    monkeypatch.setattr("panformer.ops.kernels.room.ROOM", room)
     at = LAYOUTS[name]
     results = []
     for backend in ("reference", "fft"):

@@ -14,10 +14,9 @@ from torch import Tensor
 from ...core.layout import Layout
 from ..backend import Kernel
 from .long_conv_fft import fast
+from .room import at_once
 
 LEAST = 256  # tokens of the longest sequence under which the matrix is faster whatever the width
-ROOM = 1 << 18  # numbers that a CPU transforms at a time, so that they stay in the cache
-MORE = 64  # as many times on other devices, where calls cost more
 WIDE = 3  # tokens for each of the E V channels under which it is: measured for heads 8 to 64 wide
 
 
@@ -80,8 +79,7 @@ class _Cycle:
 
     def strips(self, keys: int, values: int) -> list[slice]:
         """Some of the keys' channels at a time, with all of the values'."""
-        room = ROOM if self.place.device.type == "cpu" else MORE * ROOM
-        many = max(1, room // (values * self.size))
+        many = at_once(values * self.size, self.place.device)
         return [slice(i, i + many) for i in range(0, keys, many)]
 
     def to(self, x: Tensor) -> Tensor:
