@@ -13,7 +13,7 @@ from panformer.papers import catalogue
 
 def run(*args):
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.add_typer(papers.papers_app(), name="papers")
+    app.add_typer(papers.app, name="papers")
     app.command()(papers.check)
     return CliRunner().invoke(app, list(args))
 

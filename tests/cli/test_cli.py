@@ -148,17 +148,17 @@ def test_a_command_that_is_asked_for_does_not_wait_for_the_others():
     assert done.returncode == 0, done.stderr[-500:]
 
 
-def test_no_command_shows_the_help_and_no_error():
+def test_no_command_shows_the_help_and_no_error(run):
     done = run()
     assert done.returncode == 2 and "Usage" in done.stdout + done.stderr and "error:" not in done.stderr, done.stderr
 
 
-def test_a_place_that_cannot_be_written_is_named():
+def test_a_place_that_cannot_be_written_is_named(run):
     done = run("parts", "attention", "--matrix", "/proc/a.png")
     assert done.returncode == 1 and done.stderr == "error: /proc/a.png: No such file or directory\n", done.stderr
 
 
-def test_the_folder_of_a_run_names_its_model(tmp_path):
+def test_the_folder_of_a_run_names_its_model(run, tmp_path):
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / "manifest.json").write_text("{}")
     done = run("predict", str(tmp_path), "x.csv")

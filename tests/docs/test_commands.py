@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from panformer.cli.main import app
+from panformer.cli.main import program
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,7 +22,7 @@ def faults(text: str) -> list[str]:
     found = []
     for told, line in SAID.findall(text):
         words = shlex.split((told or line).replace("|", " ").replace("'", ""))[1:]
-        command: Any = typer.main.get_command(app)
+        command: Any = typer.main.get_command(program())
         while words and words[0] in getattr(command, "commands", {}):
             command = command.commands[words.pop(0)]
         if words and hasattr(command, "commands") and not re.match(r"-|[A-Z<]|\.\.\.", words[0]):
