@@ -145,3 +145,24 @@ def test_presets_build_and_run(name):
     model = panformer.build(tree, seed=0)
     out = model(*model.dummy(16 if model.embed.reads != "image" else 196))
     assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize("spec", [None, 3])
+def test_what_is_no_spec_is_refused(spec):
+    with pytest.raises(InputError, match="a spec is a preset's name"):
+        panformer.build(spec)
+
+
+@pytest.mark.parametrize("width", [0, "64", 8.0])
+def test_what_is_no_width_is_refused(width):
+    with pytest.raises(InputError, match="a whole number from 1 on"):
+        panformer.part("mixers", "attention", width, heads=4)
+
+
+@pytest.mark.parametrize(("family", "use"), [("mixers", "attention"), ("channels", "mlp")])
+@pytest.mark.parametrize("shape", [(2, 5, 8), (3, 6, 8), (6, 8)])
+def test_a_part_alone_refuses_what_its_layout_does_not_tell_of(family, use, shape):
+    made = panformer.part(family, use, 8)
+    with pytest.raises(InputError, match=r"a layout of 2 x 6 tokens needs x of shape \(2, 6, width\)"):
+        made(torch.zeros(shape), panformer.Layout.dense(2, 6))
+    assert made(torch.zeros(2, 6, 8), panformer.Layout.dense(2, 6)).shape == (2, 6, 8)

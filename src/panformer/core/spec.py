@@ -79,6 +79,8 @@ def read(source: str | Path | Mapping[str, Any] | Spec) -> Spec:
 
 def locate(source: str | Path) -> Path:
     """The file of a spec: a path, or a preset by name."""
+    if not isinstance(source, str | Path):
+        raise InputError(f"a spec is a preset's name, a file or a tree, not a {type(source).__name__}")
     path = Path(source)
     if path.suffix in (".yaml", ".yml", ".json"):
         if not path.is_file():

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.errors import InputError
+from ..core.families import Channel, Mixer
+from ..core.layout import Layout
 from ..core.part import Part, config
 from ..core.spec import Spec, read, resolve
 from .model import Model
@@ -30,8 +32,26 @@ def build(spec: str | Path | Mapping[str, Any] | Spec, seed: int | None = None) 
 
 
 def part(family: str, use: str, *dims: int, **options: Any) -> Part:
-    """One part on its own: `part("mixers", "attention", 64, heads=4)`; dims as its family asks."""
-    return config(family, {"use": use, **options}).build(*dims)
+    """One part on its own: `part("mixers", "attention", 64, heads=4)`; dims as its family asks.
+
+    A mixer or channel network on its own refuses an x that is not laid out as the layout says; within a model the model does.
+    """
+    for dim in dims:
+        if not isinstance(dim, int) or dim < 1:
+            raise InputError(f"{family}/{use}: a width is a whole number from 1 on, not {dim!r}")
+    made = config(family, {"use": use, **options}).build(*dims)
+    if isinstance(made, Mixer | Channel):
+        made.register_forward_pre_hook(_fits)
+    return made
+
+
+def _fits(made: nn.Module, given: tuple[Any, ...]) -> None:
+    """x (B, T, D) of what a part alone is called with has a token for every place of the layout."""
+    if len(given) > 1 and isinstance(given[0], Tensor) and isinstance(given[1], Layout):
+        x, at = given[:2]
+        if x.ndim != 3 or x.shape[:2] != (at.batch, at.length):
+            told = f"a layout of {at.batch} x {at.length} tokens needs x of shape ({at.batch}, {at.length}, width)"
+            raise InputError(f"{type(made).__name__}: {told}, not {tuple(x.shape)}")
 
 
 def share(model: Model) -> None:
