@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 import yaml
 
 import panformer
@@ -135,8 +136,6 @@ PRESETS = sorted(p.stem for p in locate("bert").parent.glob("*.yaml"))
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_build_and_run(name):
     """Each preset at its own options, made small: two repeats a stage, a quarter of the width or less."""
-    import torch
-
     with torch.device("meta"):
         assert panformer.build(name).spec.name == name
     tree = read_tree(locate(name))
