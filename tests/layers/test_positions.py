@@ -9,6 +9,7 @@ from panformer.core.errors import InputError
 from panformer.core.layout import Layout
 from panformer.core.part import config
 from panformer.core.score import distance
+from panformer.ops.rotary import angles, rotate, waves
 from panformer.positions.alibi import slopes
 from panformer.positions.t5 import bucket
 
@@ -94,7 +95,8 @@ def test_rope_pairings_agree_up_to_a_permutation():
     x, at = torch.randn(1, 4, 7, 8, dtype=D), Layout.dense(1, 7)
     order = torch.tensor([0, 2, 4, 6, 1, 3, 5, 7])
     half = build("rope").rotate(x[..., order], at)
-    assert torch.equal(half, build("rope", pairing="interleaved").rotate(x, at)[..., order])
+    other = build("rope", pairing="interleaved").rotate(x, at)[..., order]
+    torch.testing.assert_close(half, other, rtol=0, atol=1e-15)  # halves add and multiply at once, with one rounding
 
 
 def test_rope_equals_llama():
@@ -316,3 +318,12 @@ def test_a_bias_for_equal_rows_is_made_once():
         assert score.value(at, at).shape[0] == 1
         rows = Layout(at.seg, at.pos.contiguous())
         torch.testing.assert_close(score.value(rows, rows), score.value(at, at).expand(3, -1, -1, -1))
+
+
+def test_halves_turn_as_written_and_so_do_their_gradients_twice():
+    x = torch.randn(2, 3, 5, 8, dtype=D, requires_grad=True)
+    cos, sin = waves(angles(torch.arange(5)[None, :, None], 8, 100.0)[:, None], "half", D)
+    written = x * cos + torch.cat((x[..., 4:], x[..., :4]), -1) * sin
+    torch.testing.assert_close(rotate(x, cos, sin, "half"), written, rtol=0, atol=1e-15)
+    assert torch.autograd.gradcheck(lambda y: rotate(y, cos, sin, "half"), x)
+    assert torch.autograd.gradgradcheck(lambda y: rotate(y, cos, sin, "half").square(), x)

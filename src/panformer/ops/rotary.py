@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -69,6 +69,26 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, pairing: Pairing) -> Tensor:
     x (..., E), cos and sin from `waves`. `half` pairs i with i + E/2, `interleaved` pairs 2i with 2i + 1.
     """
     if pairing == "half":
-        return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or cos.requires_grad or sin.requires_grad:
+            return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
+        out: Tensor = _Half.apply(x, cos, sin)
+        return out
     a, b = x[..., 0::2], x[..., 1::2]
     return torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2)
+
+
+class _Half(torch.autograd.Function):
+    """`rotate` by halves in two passes over x in place of four, and back by the opposite angles."""
+
+    @staticmethod
+    def forward(ctx: Any, x, cos, sin):
+        ctx.save_for_backward(cos, sin)
+        y, half = x * cos, x.shape[-1] // 2
+        for here, there in ((slice(half), slice(half, None)), (slice(half, None), slice(half))):
+            y[..., here].addcmul_(x[..., there], sin[..., here])
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy):
+        cos, sin = ctx.saved_tensors
+        return _Half.apply(dy, cos, -sin), None, None
