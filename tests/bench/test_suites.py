@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -115,6 +116,15 @@ def test_the_long_suite_fits_growth_and_holds_every_job_against_softmax(monkeypa
     assert sum("exponent" in g["goal"] for g in result["goals"]) == 2
     memory = {g["task"]: g["peak memory"] for g in result["growth"]}
     assert memory["linear attention"] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(("declared", "own"), [("n", 1.0), ("n log n", 1.1038), ("n^1.5", 1.5)])
+def test_growth_is_held_against_what_the_declared_cost_grows_by(declared, own):
+    if declared == "n log n":  # between 4096 and 65536 tokens
+        assert math.log(65536 * 16 / (4096 * 12), 16) == pytest.approx(own, abs=1e-4)
+    for more, met in ((0.14, True), (0.16, False)):
+        (goal,) = long._met([{"task": "a", "declared": declared, "time fp32, forward": own + more, "peak memory": 3.0}])
+        assert goal["met"] is met and goal["reached"] == own + more
 
 
 def test_the_long_suite_keeps_what_it_knows_after_each_form():

@@ -1,5 +1,6 @@
 """Peers that mix one long sequence: one layer over batch 1, forward alone or with its backward pass."""
 
+from functools import partial
 from typing import Any
 
 from peer_serve import serve
@@ -15,7 +16,7 @@ def load(setup):
     layer = {
         "local-attention": local_attention, "performer-pytorch": performer, "mambapy": mambapy,
         "transformers": transformers, "nystrom-attention": nystrom, "fla stepwise": fla, "fla chunked": fla_chunked,
-        "linformer": linformer, "routing-transformer": routing,
+        "linformer": linformer, "routing-transformer": partial(routing, setup["length"]),
     }[setup["library"]](setup["job"], setup["width"]).train().to(kind)  # fmt: skip
     both = way == "forward and backward"
 
@@ -79,11 +80,11 @@ def linformer(job, width):
     return LinformerSelfAttention(dim=width, seq_len=65536, k=64, heads=8)
 
 
-def routing(job, width):
-    """Clusters of their 128 nearest tokens each, as many as fill 16384; all heads route."""
+def routing(length, job, width):
+    """Clusters of their 128 nearest tokens each, as many as hold all tokens once; all heads route."""
     from routing_transformer.routing_transformer import SelfAttention
 
-    return SelfAttention(width, 1, 16384, 8, 0, 128, causal=True, shared_qk=True)
+    return SelfAttention(width, 1, length, 8, 0, 128, causal=True, shared_qk=True)
 
 
 def fla_chunked(job, width):

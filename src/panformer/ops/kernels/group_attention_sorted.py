@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from ..backend import Kernel
 from ..hashing import rearrange
-from ..online_softmax import OnlineSoftmax, finish, merge, part
+from ..online_softmax import OnlineSoftmax, finish, finite, merge, part
 
 LEAST = 4  # windows: a shorter sequence has few pairs more than its blocks
 FEW = 8  # queries that are sooner compared with all keys than sorted
-NOBODY = 1 << 40  # a group for places of no token, after all others
+NOBODY = 1 << 30  # a group for places of no token, after all others
 
 
 def refuses(q: Tensor, k: Tensor, v: Tensor, group: Tensor, window: int, causal: bool, scale: float) -> str | None:
@@ -37,18 +37,37 @@ def run(q: Tensor, k: Tensor, v: Tensor, group: Tensor, window: int, causal: boo
     rank = torch.where(none, window * spot, spot) + window * group  # less than `window` apart: near in one group
     q = F.pad(q * scale, (0, 0, length - many, 0))
     sides = (1, 0 if causal else 1)
+    once = group.shape[2] == 1
     blocks = ((q, (0, 0)), (k, sides), (v, sides))
     asks, keys, values = (_cut(_sorted(x, order), window, *side) for x, side in blocks)  # (N, H, R, blocks, S or M, E)
-    near = _near(order, rank, window, sides)
+    near = _beside(group.gather(-1, order), window, sides) if once else _near(order, rank, window, sides)
     score = (asks @ keys.mT).to(wide)
-    if group.shape[2] > 1:
+    if not once:
         score = score - near.clamp(min=1).to(wide).log()
-    piece = part(score.masked_fill(near == 0, -torch.inf), values.to(wide))
+    piece = _part(score.masked_fill_(near.logical_not(), -torch.inf), values)
     rounds = [_back(piece, spot, r) for r in range(group.shape[2])]
     seen = reduce(merge, rounds)
     alone = (seen.sum == 0) & ~none.all(2)
     out = torch.where(alone[..., None], v, finish(seen).to(kind))
     return out[:, :, length - many :]
+
+
+def _part(score: Tensor, v: Tensor) -> OnlineSoftmax:
+    """`part` with weights as narrow as the values: these products are most of what is left."""
+    if v.dtype == score.dtype:
+        return part(score, v)
+    top = score.amax(-1)
+    weight = (score - finite(top)[..., None]).exp()
+    return OnlineSoftmax(top, weight.sum(-1), (weight.to(v.dtype) @ v).to(score.dtype))
+
+
+def _beside(group: Tensor, window: int, sides: tuple[int, int]) -> Tensor:
+    """(N, H, 1, blocks, S, M) bool: whether a key is near the query, of one round in its order: in one group and in a band."""
+    asks, keys = (_cut(group.int()[..., None], window, *side, fill=-1) for side in ((0, 0), sides))
+    s, m = (torch.arange(x.shape[4], device=group.device) for x in (asks, keys))
+    apart = s[:, None] + sides[0] * window - m
+    band = (apart < window) & ((apart > 0) if sides[1] == 0 else (apart != 0) & (apart > -window))
+    return (asks == keys.mT) & band & (asks < NOBODY)
 
 
 def _near(order: Tensor, rank: Tensor, window: int, sides: tuple[int, int]) -> Tensor:
@@ -65,8 +84,6 @@ def _near(order: Tensor, rank: Tensor, window: int, sides: tuple[int, int]) -> T
 
     i, j = pairs(order, fill=-1)
     here = close(rank.gather(-1, order)) & (j >= 0) & ((j < i) if sides[1] == 0 else (j != i))
-    if order.shape[2] == 1:
-        return here.to(torch.uint8)
     times = torch.zeros_like(here, dtype=torch.uint8)
     for other in rank.unbind(2):
         times += close(other[:, :, None].expand_as(order).gather(-1, order))
