@@ -5,6 +5,7 @@ import torch
 
 from panformer.core.layout import Layout, pack
 from panformer.core.part import config
+from panformer.mixers import cross_covariance
 from panformer.ops.lattice import with_first
 
 WIDTH, D = 8, torch.float64
@@ -63,3 +64,13 @@ def test_tokens_before_the_lattice_are_left_alone():
     y = part(x, with_first(at, 1))
     assert (y[:, 0] == 0).all()
     torch.testing.assert_close(y[:, 1:], part(x[:, 1:], at))
+
+
+def test_pieces_of_a_sequence_are_the_sequence(monkeypatch):
+    mixer, x = build("cross_covariance", heads=2), torch.randn(2, 11, WIDTH, dtype=D, requires_grad=True)
+    whole = mixer(x, Layout.dense(2, 11))
+    (slope,) = torch.autograd.grad(whole.sin().sum(), x)
+    monkeypatch.setattr(cross_covariance, "PIECE", 4)
+    pieces = mixer(x, Layout.dense(2, 11))
+    torch.testing.assert_close(pieces, whole)
+    torch.testing.assert_close(torch.autograd.grad(pieces.sin().sum(), x)[0], slope)
