@@ -70,7 +70,8 @@ def test_search_and_filters(page, address):
 def test_a_family_leads_to_its_papers_and_a_paper_to_its_part(page, address):
     page.goto(address)
     page.locator(".glance").get_by_role("link", name="positions").click()
-    assert 0 < shown(page) < 448 and page.locator("select[name=family]").input_value() == "positions"
+    page.wait_for_function("document.querySelector('select[name=family]').value == 'positions'")
+    assert 0 < shown(page) < 448
     page.goto(f"{address}?q=xcit")
     page.locator("#rows a:visible").click()
     assert page.locator("h1").inner_text().startswith("XCiT")

@@ -20,7 +20,7 @@ from panformer.train.given import given
 
 EVERY = [entry for suite in suites.SUITES.values() for entry in suite.entries]
 NAMES = [entry.name for entry in EVERY]
-GUESSED = [(e, n) for e in EVERY if e.chance is not None for n in e.lengths]
+GUESSED = [(e, n) for e in EVERY if e.chance is not None for n in dict.fromkeys((*e.lengths, *e.tests))]
 
 
 def test_names_are_unique_and_found() -> None:
