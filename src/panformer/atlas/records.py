@@ -115,6 +115,8 @@ def _panel(told: Mapping[str, Any], length: Any, size: Any) -> Panel:
     title = f"{told['size_is']} {length}, width {size}"
     pictures = []
     for cost in ("flops", "latency_ms"):
+        if told["budget"]["by"] == cost:  # alike for all
+            continue
         spots = [
             plots.Spot(s["arm"], s[cost], s["mean"], s["low"], s["high"])
             for s in rows
