@@ -100,6 +100,17 @@ def test_peers_import_nothing_of_ours():
         assert lines and not [line for line in lines if "panformer" in line or "from ." in line], file
 
 
+def test_a_pass_shorter_than_the_pause_wakes_the_machine_first():
+    calls = []
+
+    def runner(name, took):
+        return lambda: calls.append(name) or took + len(calls) / 1000
+
+    times = relay({"short": runner("short", 0.0), "long": runner("long", 1.0)}, rounds=1, pause=0.02)
+    assert calls == ["long", "short", "short", "short", "short", "long"]
+    assert times["short"].median == pytest.approx(0.005), "the second pass counts"
+
+
 def test_relay_takes_turns_and_counts_no_first_round():
     order: list[str] = []
 
