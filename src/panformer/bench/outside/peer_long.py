@@ -13,11 +13,12 @@ def load(setup):
     torch.manual_seed(0)
     precision, _, way = setup["precision"].partition(", ")
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    layer = {
+    makers: dict[str, Any] = {
         "local-attention": local_attention, "performer-pytorch": performer, "mambapy": mambapy,
         "transformers": transformers, "nystrom-attention": nystrom, "fla stepwise": fla, "fla chunked": fla_chunked,
         "linformer": linformer, "routing-transformer": partial(routing, setup["length"]),
-    }[setup["library"]](setup["job"], setup["width"]).train().to(kind)  # fmt: skip
+    }  # fmt: skip
+    layer = makers[setup["library"]](setup["job"], setup["width"]).train().to(kind)
     both = way == "forward and backward"
 
     def step(x, mixed=False):
