@@ -215,12 +215,12 @@ def _measures(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for i, head in enumerate(heads):
-        table.add_column(head, justify="right" if i else "left")
+        table.add_column(head, justify="right" if i else "left", no_wrap=not i)
     for row in rows:
         table.add_row(*map(escape, row))
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    Console(width=None if sys.stdout.isatty() else 180, highlight=False).print(table)
 
 
 def _page(row: Row) -> None:
