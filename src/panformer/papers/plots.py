@@ -59,16 +59,19 @@ def by_length(found: Sequence[Table]) -> Figure:
     )
     for ax in axes.flat[len(found) :]:
         ax.set_visible(False)
+    alike = list(dict.fromkeys(arm for table in found if table.comparison for arm in sorted(table.lines)))
     for ax, table in zip(axes.flat, found, strict=False):
-        _panel(ax, table)
+        _panel(ax, table, alike if table.comparison else ())
     return figure
 
 
-def _panel(ax: Axes, table: Table) -> None:
+def _panel(ax: Axes, table: Table, alike: Sequence[str] = ()) -> None:
+    """`alike`: arms that have one ink and mark in several panels; else the order says."""
     task = registry.task(table.task)
     ax.set_xscale("log", base=2)
     for i, (arm, line) in enumerate(_best_first(table, task.lower_is_better)):
-        _line(ax, i, i - (len(table.lines) - 1) / 2, arm, line, task.lower_is_better)
+        ink = alike.index(arm) if arm in alike else i
+        _line(ax, ink, i - (len(table.lines) - 1) / 2, arm, line, task.lower_is_better)
     ax.axvline(table.trained, color=INK, lw=1, ls=":", label="trained length")
     ticks = sorted({table.trained, *table.tests})
     ax.set_xticks(ticks, [str(n) for n in ticks])
