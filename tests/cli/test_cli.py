@@ -41,16 +41,25 @@ def run(capsys):
     return call
 
 
-def test_help_lists_every_command_without_torch():
+def alone(asked, then):
+    """A process that runs one command, and then lines about the modules it has."""
     code = (
         "import sys; from panformer.cli.main import main\n"
-        "try: main(['--help'])\n"
+        f"try: main([{asked!r}])\n"
         "except SystemExit as done: assert done.code == 0\n"
-        "heavy = {'torch', 'numpy', 'sklearn', 'optuna', 'scipy', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, f'--help imports {heavy}'\n"
+        f"{then}\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-500:]
+    return done
+
+
+def test_help_lists_every_command_without_torch():
+    done = alone(
+        "--help",
+        "heavy = {'torch', 'numpy', 'sklearn', 'optuna', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, f'--help imports {heavy}'",
+    )
     missing = [c for c in COMMANDS if c not in done.stdout]
     assert not missing, f"--help does not show {missing}"
 
@@ -137,15 +146,11 @@ def test_parts_list_mixers():
 
 
 def test_a_command_that_is_asked_for_does_not_wait_for_the_others():
-    code = (
-        "import sys; from panformer.cli.main import main\n"
-        "try: main(['version'])\n"
-        "except SystemExit as done: assert done.code == 0\n"
+    alone(
+        "version",
         "others = [m for m in sys.modules if m.startswith('panformer.cli.') and m != 'panformer.cli.main']\n"
-        "assert not others, others\n"
+        "assert not others, others",
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-500:]
 
 
 def test_no_command_shows_the_help_and_no_error(run):

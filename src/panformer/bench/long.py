@@ -31,13 +31,8 @@ ROOM = 0.5  # of the machine's memory, past which an input is left out, too
 ENOUGH = 1.2  # seconds of one race; what takes them in one pass has one counted pass
 COUNTED = (4096, 16384)  # tokens at which the memory of a step is counted
 NEAR = 0.15  # how far an exponent may lie from the declared one
-EXPONENT = {
-    "n": 1.0,
-    "n log n": 1 + math.log(16 / 12, 16),
-    "n^(4/3)": 4 / 3,
-    "n^1.5": 1.5,
-    "n^2": 2.0,
-}  # from 4096 to 65536 tokens
+# from 4096 to 65536 tokens
+EXPONENT = {"n": 1.0, "n log n": 1 + math.log(16 / 12, 16), "n^(4/3)": 4 / 3, "n^1.5": 1.5, "n^2": 2.0}
 SDPA = "softmax attention"
 
 

@@ -67,9 +67,14 @@ class Plan:
         return [Cell(length, size) for size in self.sizes for length in self.lengths]
 
     @property
+    def judged(self) -> tuple[int, ...]:
+        """Lengths of the tests."""
+        return self.tests or self.lengths
+
+    @property
     def told(self) -> list[Cell]:
         """Where arms are judged."""
-        return [Cell(length, size) for size in self.sizes for length in self.tests or self.lengths]
+        return [Cell(length, size) for size in self.sizes for length in self.judged]
 
     def trained(self, cell: Cell) -> Cell:
         """Where the models were trained that are judged in this cell."""
@@ -258,19 +263,20 @@ def plans(
     found = []
     for entry in asked:
         train = parse(Train, {**entry.train, **({} if steps is None else {"steps": steps})}, "training")
+        trained = tuple(lengths) or entry.lengths[:1]
         try:
-            ends = registry.task(entry.at((*lengths, *entry.lengths)[0])).ends()
+            ends = registry.task(entry.at(trained[0])).ends()
         except EnvironmentGap as absent:
             if len(asked) == 1:
                 raise
             warnings.warn(f"{entry.name} is left out of {suite}: {absent}", stacklevel=2)
             continue
         beyond = tuple(tests) or entry.tests
-        if beyond and len(lengths) > 1:
+        if beyond and len(trained) > 1:
             raise InputError(f"--lengths: {entry.name} is tested at {_said(beyond)}, so it is trained at one length")
         if beyond:
-            registry.task({**entry.at(entry.lengths[0]), "test": beyond[0]})  # refuses tasks without such an option
-        found.append(Plan(entry, suite, changes, tuple(lengths) or entry.lengths[:1], tuple(sizes), seeds, by,
+            registry.task({**entry.at(trained[0]), "test": beyond[0]})  # refuses tasks without such an option
+        found.append(Plan(entry, suite, changes, trained, tuple(sizes), seeds, by,
                           tuple(rates) or (train.rate,), train, None, base(ends), beyond))  # fmt: skip
     if not found:
         raise EnvironmentGap(f"nothing of the suite {suite} is here; `panformer tasks --data` tells what to install")

@@ -185,7 +185,7 @@ class Comparison:
             pairs += [{**told, **place} for told in judge.pairs(values, task.lower_is_better, resolution)]
         return {
             "format": FORMAT, "name": p.entry.name, "suite": p.suite, "about": p.entry.about, "source": p.entry.source,
-            "task": dict(p.entry.task), "size_is": p.entry.size, "lengths": list(p.tests or p.lengths), "sizes": list(p.sizes),
+            "task": dict(p.entry.task), "size_is": p.entry.size, "lengths": list(p.judged), "sizes": list(p.sizes),
             **({"trained": p.lengths[0]} if p.tests else {}),
             "budget": {"by": p.by, "value": p.train.model_dump(), "minutes": p.minutes, "rates": list(p.rates), "tuned_on": plan.TUNED_ON},
             "arms": [
@@ -243,7 +243,7 @@ def stamp(by: str) -> dict[str, Any]:
 
 def _chance(asked: Plan) -> float | list[float] | None:
     """What a constant answer reaches: one number, or one per length where they differ."""
-    told = [asked.entry.guess(n) for n in asked.tests or asked.lengths]
+    told = [asked.entry.guess(n) for n in asked.judged]
     return told[0] if len(set(told)) == 1 else [v for v in told if v is not None]
 
 

@@ -56,7 +56,7 @@ def _alike(q: Tensor, k: Tensor) -> Tensor:
     lengths = [
         torch.linalg.vector_norm(torch.stack([_lengths(x) for x in of]), dim=0) for of in zip(*pieces, strict=True)
     ]
-    one, other = (x.to(wide).clamp_min(1e-12) for x in lengths)
+    one, other = (x.clamp_min(1e-12) for x in lengths)
     return products / one[..., None] / other[..., None, :]
 
 

@@ -127,7 +127,7 @@ def compared(records: Sequence[Record]) -> list[Table]:
                 value = nan if one["measure"] is None else one["measure"]
                 seeds[names[one["arm"]]].setdefault(one["length"], []).append(value)
         task = {**told["task"], told["size_is"]: told["trained"]}
-        layers = {sum(stage.get("repeat", 1) for stage in arm["spec"]["schedule"]) for arm in told["arms"]}
+        layers = {_depth(arm["spec"]) for arm in told["arms"]}
         lines = {arm: {n: Seeds(values) for n, values in line.items()} for arm, line in seeds.items()}
         found.append(Table(task, told["budget"]["value"], told["sizes"][0], tuple(sorted(layers)), told["trained"],
                            f"{told['name']}, trained at {told['trained']}", lines, comparison=told["name"]))  # fmt: skip
@@ -176,8 +176,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
                     continue
                 key = json.dumps([task, train, spec["width"]], sort_keys=True)
                 found.setdefault(key, Table(task, train, spec["width"], (), size))
-                layers = sum(s.get("repeat", 1) * len(s.get("pattern", [0])) for s in spec["schedule"])
-                arm = _Arm(_name(row, spec, point.change), layers, json.dumps(spec, sort_keys=True))
+                arm = _Arm(_name(row, spec, point.change), _depth(spec), json.dumps(spec, sort_keys=True))
                 arms.setdefault(key, {}).setdefault(arm, {})[point.test or size] = point.seeds
                 sources.setdefault((key, arm), set()).add(row.slug)
     for key, table in found.items():
@@ -239,6 +238,11 @@ def _name(row: Row, spec: Mapping[str, Any], change: Change) -> str:
     if rest:
         return f"{told}; {', '.join(rest)}"
     return told if others or "position" in spec or change.model or change.layers else f"{told} [{row.slug}]"
+
+
+def _depth(spec: Mapping[str, Any]) -> int:
+    """Layers of a model."""
+    return sum(stage.get("repeat", 1) * len(stage.get("pattern", [0])) for stage in spec["schedule"])
 
 
 def _called(arm: Mapping[str, Any]) -> str:

@@ -34,13 +34,16 @@ def run(q: Tensor, k: Tensor, v: Tensor, group: Tensor, window: int, causal: boo
     order = group.argsort(dim=-1, stable=True)  # (N, H, R, L) places
     place = torch.arange(length, device=q.device).expand_as(order)
     spot = torch.empty_like(order).scatter_(-1, order, place)  # where a place went
-    rank = torch.where(none, window * spot, spot) + window * group  # less than `window` apart: near in one group
     q = F.pad(q * scale, (0, 0, length - many, 0))
     sides = (1, 0 if causal else 1)
     once = group.shape[2] == 1
     blocks = ((q, (0, 0)), (k, sides), (v, sides))
     asks, keys, values = (_cut(_sorted(x, order), window, *side) for x, side in blocks)  # (N, H, R, blocks, S or M, E)
-    near = _beside(group.gather(-1, order), window, sides) if once else _near(order, rank, window, sides)
+    if once:
+        near = _beside(group.gather(-1, order), window, sides)
+    else:
+        rank = torch.where(none, window * spot, spot) + window * group  # less than `window` apart: near in one group
+        near = _near(order, rank, window, sides)
     score = (asks @ keys.mT).to(wide)
     if not once:
         score = score - near.clamp(min=1).to(wide).log()
