@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from .errors import InputError
 from .layout import Layout
 from .part import Config, Part
 from .position import Position as Position
@@ -315,6 +316,13 @@ def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def head_width(part: Part, width: int, heads: int) -> int:
+    """How wide each head of `part` is: the heads share the width evenly, or the part is refused."""
+    if width % heads:
+        raise InputError(f"{part.use()}: width {width} does not divide into {heads} heads")
+    return width // heads
 
 
 def stamp(x: Tensor) -> tuple[Any, ...]:

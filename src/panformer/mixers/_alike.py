@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.grow import grown
 from ..core.layout import Layout, exporting
 from ..core.part import Config as Base
@@ -39,9 +38,7 @@ class Alike(Mixer):
 
     def __init__(self, c: Options, width: int, window: int | None, groups: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"{self.use()}: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size, self.causal = c.heads, width // c.heads, bool(c.causal)
+        self.heads, self.size, self.causal = c.heads, head_width(self, width, c.heads), bool(c.causal)
         self.window, self.groups = window, groups
         self.growth = "n^2" if window is None else "n"
         self.q, self.v, self.o = (linear(width, width, c.bias) for _ in range(3))

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Mixer, Norm, linear
+from ..core.families import Mixer, Norm, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
@@ -45,11 +45,9 @@ class Latent(Mixer):
 
     def __init__(self, c: Options, width: int, causal: bool) -> None:
         super().__init__()
-        if c.head_width is None and width % c.heads:
-            raise InputError(f"{self.use()}: width {width} does not divide into {c.heads} heads")
         if not c.norm.part.pointwise:
             raise InputError(f"{self.use()}: norm {c.norm.part.use()!r} looks at all tokens at once")
-        self.size = c.head_width or width // c.heads
+        self.size = c.head_width or head_width(self, width, c.heads)
         self.heads, self.value = c.heads, c.value_width or self.size
         self.turned = c.turned_width or -(-self.size // 4) * 2
         self.rank = c.kv_rank or -(-width // 4)

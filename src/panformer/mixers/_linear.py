@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.errors import InputError
-from ..core.families import Mixer, Position, linear
+from ..core.families import Mixer, Position, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
@@ -34,9 +34,7 @@ class LinearSums(Mixer):
 
     def __init__(self, c: Options, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"{self.use()}: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size, self.causal = c.heads, width // c.heads, bool(c.causal)
+        self.heads, self.size, self.causal = c.heads, head_width(self, width, c.heads), bool(c.causal)
         self.feature = c.feature.build(c.heads, self.size)
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
         self.position = c.position.build(c.heads, self.feature.size) if c.position else None

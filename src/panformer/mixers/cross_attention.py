@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.score import Same
@@ -39,11 +39,9 @@ class CrossAttention(Mixer):
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
         groups = c.kv_heads or c.heads
-        if c.head_width is None and width % c.heads:
-            raise InputError(f"cross_attention: width {width} does not divide into {c.heads} heads")
         if c.heads % groups:
             raise InputError(f"cross_attention: {c.heads} heads do not divide into {groups} kv_heads")
-        size = c.head_width or width // c.heads
+        size = c.head_width or head_width(self, width, c.heads)
         self.heads, self.groups, self.dropout = c.heads, groups, c.dropout
         self.scale = size**-0.5 if c.scale is None else c.scale
         self.q = linear(width, c.heads * size, c.bias)

@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout, exporting
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -32,8 +31,7 @@ class CrossCovariance(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"cross_covariance: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         self.heads = c.heads
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
         self.tau = nn.Parameter(torch.ones(c.heads))

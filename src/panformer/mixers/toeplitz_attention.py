@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.grow import grown
 from ..core.layout import Layout
 from ..core.part import Config as Base
@@ -51,9 +51,8 @@ class ToeplitzAttention(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"toeplitz_attention: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size, self.causal, self.scale = c.heads, width // c.heads, bool(c.causal), c.length
+        self.heads, self.size, self.causal = c.heads, head_width(self, width, c.heads), bool(c.causal)
+        self.scale = c.length
         self.feature = c.feature.build(c.heads, self.size)
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
         self.position = c.position.build(c.heads, self.size) if c.position else None
