@@ -83,9 +83,8 @@ def _check(who: str, position: Position, causal: bool) -> None:
     """Refuse what a sum over the past cannot hold."""
     name, at, bias = position.use(), Layout.dense(1, 2), position.bias()
     if bias is None:
-        if position.kind != "none":
-            raise InputError(f"{who}: position {name!r} neither rotates nor biases; use it at the input")
-    elif not causal:
+        return
+    if not causal:
         raise InputError(f"{who}: position {name!r} biases scores, which needs causal: true")
-    elif split(bias)[0] is not None or bias.log_decay(at, at) is None:
+    if split(bias)[0] is not None or bias.log_decay(at, at) is None:
         raise InputError(f"{who}: position {name!r} does not separate into u_i - v_j; try rope or alibi")
