@@ -15,7 +15,7 @@ from ..core.part import Config as Base
 from ..core.part import Slot
 from ..core.score import split
 from ..ops.attend import merge_heads, split_heads
-from ..ops.linear_attention import Decay, linear_attention, linear_attention_chunk
+from ..ops.linear_attention import Decay, linear_attention, linear_attention_chunk, sums
 
 Lane = tuple[Tensor, Tensor, Tensor]  # queries, keys, values of one call
 
@@ -45,7 +45,7 @@ class LinearSums(Mixer):
     def start(self, batch: int, like: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
         values = (self.size, 1) if self.turns else (self.size + 1,)
         last = like.new_zeros(batch, self.heads, dtype=torch.float64)  # log-decay at the last token
-        return tuple((like.new_zeros(batch, self.heads, self.feature.size, v), last) for v in values)
+        return tuple((sums(like, batch, self.heads, self.feature.size, v), last) for v in values)
 
     def lanes(self, x: Tensor, at: Layout) -> list[Lane]:
         """Numerator and denominator: one call with a further column of ones, or two where only one is turned."""
@@ -64,8 +64,8 @@ class LinearSums(Mixer):
         """The same for the next tokens, and the state after them."""
         decay = self._decay(at)
         pairs = zip(lanes, state, strict=True)
-        sums, state = zip(*(linear_attention_chunk(*lane, at, decay, s) for lane, s in pairs), strict=True)
-        return _read(list(sums)), state
+        found, state = zip(*(linear_attention_chunk(*lane, at, decay, s) for lane, s in pairs), strict=True)
+        return _read(list(found)), state
 
     def _decay(self, at: Layout) -> Decay | None:
         bias = self.position.bias() if self.position is not None else None

@@ -13,7 +13,7 @@ from ..core.layout import Layout
 from ..core.shared import Shared
 from ..ops.attend import merge_heads, split_heads
 from ..ops.conv import depthwise, depthwise_chunk
-from ..ops.linear_attention import linear_attention, linear_attention_chunk
+from ..ops.linear_attention import linear_attention, linear_attention_chunk, sums
 from ._gated_ssm import GatedSSM, delta_bias
 
 
@@ -65,7 +65,7 @@ class Mamba2(Mixer):
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
         inner, keys, _ = self.parts
         past = like.new_zeros(batch, self.filter.shape[1] - 1, sum(self.parts))
-        return past, like.new_zeros(batch, self.heads, keys // self.groups, inner // self.heads)
+        return past, sums(like, batch, self.heads, keys // self.groups, inner // self.heads)
 
     def chunk(self, x, at, state, shared=None):
         past, h = state
