@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from panformer.choose.progress import Progress
+from panformer.choose.run import spent
 from panformer.cli.main import main
 
 MINUTES = "1.2"
@@ -156,6 +158,48 @@ def test_resuming_a_finished_run_repeats_its_report(chosen, files, run):
     done = run(*choose(files, out, "--resume"))
     assert done.returncode == 0, done.stderr[-400:]
     assert json.loads(done.stdout) == report
+
+
+def test_ctrl_c_before_anything_is_kept(files, tmp_path, run, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("panformer.choose.run.opened", pressed)
+    done = run(*choose(files, tmp_path / "out"))
+    assert (done.returncode, done.stderr) == (130, "error: stopped\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_kill_left_half_written_goes(chosen, files, tmp_path, run):
+    out, _ = chosen
+    again = tmp_path / "farm"
+    shutil.copytree(out, again)
+    left = [again / "models" / ".attention-0.tmp-7-0a", again / ".best.tmp-7-0a", again / "work" / "identity-0"]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{")
+    (again / ".report.json.tmp-7").write_text("{")
+    assert run(*choose(files, again, "--resume")).returncode == 0
+    assert {p.name for p in again.iterdir()} == {p.name for p in out.iterdir()}
+    assert {p.name for p in (again / "models").iterdir()} == {p.name for p in (out / "models").iterdir()}
+
+
+def test_minutes_of_earlier_sittings_are_counted(chosen, capsys):
+    out, report = chosen
+    assert spent(out) == pytest.approx(sum(report["spent"].values()))
+    assert spent(out / "models") == 0, "looking for a store must not make one"
+    with Progress(0.5 - spent(out) / 60) as progress:
+        progress.say("going on")
+    left = int(capsys.readouterr().err.partition("about ")[2].split()[0])
+    assert left <= max(0, 30 - spent(out) + 1)
+
+
+def test_minutes_that_cannot_be_enough_are_refused_before_the_data_is_read(files, tmp_path, run, monkeypatch):
+    monkeypatch.setattr("panformer.choose.run.opened", lambda *_: pytest.fail("read"))
+    done = run("choose", files / "farm.csv", "--minutes", "0.001", "--out", tmp_path / "out")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    enough = float(done.stderr.split("is too little to try 2 mixers here; try ")[1])
+    assert 0.5 < enough < 3
 
 
 REFUSED = [

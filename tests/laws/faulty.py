@@ -15,6 +15,7 @@ from panformer.core.part import Config as Base
 from panformer.core.score import Causal
 from panformer.embeds.tokens import Tokens
 from panformer.mixers.attention import Attention
+from panformer.mixers.linear_attention import LinearAttention
 from panformer.normalisers.relu import Relu
 from panformer.norms.group import Group
 from panformer.norms.rms import Rms
@@ -51,6 +52,14 @@ class ForgetsDocuments(Attention):
     def __init__(self, c, width):
         super().__init__(c, width)
         self.mask = Causal()
+
+
+class SumsNarrowly(LinearAttention):
+    """Keeps its sums in the type of the tokens."""
+
+    def chunk(self, x, at, state, shared=None):
+        y, after = super().chunk(x, at, state, shared)
+        return y, states.each(lambda z: z if z.dtype == torch.float64 else z.to(x.dtype), after)
 
 
 class ShowsTheFuture(Attention):

@@ -28,7 +28,7 @@ from panformer.ops.kernels import (
 )
 
 from .families import subject
-from .judge import LONG, Options, alike, grads, law, must, opened, right_slope, rms, runs, weighted
+from .judge import LONG, Options, alike, grads, law, must, opened, right_slope, rms, runs, streams, weighted
 from .subject import Subject
 
 ROUNDING = 2.0  # a kernel's bfloat16 error may be this many times that of its reference
@@ -39,6 +39,7 @@ GROWTH = {  # exponents that pass for each
     "n^1.5": (1.1, 1.6),
     "n^2": (1.8, 2.05),
 }
+STREAMED = (512, 16)  # tokens read at once, and then one by one
 FOURFOLD = (256, 1024, 4096)  # lengths where a side of about sqrt(n), in powers of two, is sqrt(n)
 
 
@@ -78,6 +79,33 @@ def bf16(part: type[Part], options: Options) -> None:
         must(bool(y.isfinite().all()), "is not finite")
     own, allowed = rms(exact, fast), ROUNDING * rms(exact, slow)
     must(own <= allowed + 1e-12, f"errs {own:.1e}, over {ROUNDING} times the reference's {allowed / ROUNDING:.1e}")
+
+
+@law(streams)
+def endures(part: type[Part], options: Options) -> None:
+    """A long stream in bfloat16, at last token by token, errs no more than twice what the whole errs.
+
+    A sum that is kept in half precision loses what is added to it as soon as it is some hundred times as large.
+    """
+    s = subject(part, options)
+    half, (past, new) = s.build().to(torch.bfloat16), STREAMED
+    wide = s.build()
+    wide.load_state_dict({k: v.to(wide.state_dict()[k].dtype) for k, v in half.state_dict().items()})
+    x = s.sequences([past + new])[0]
+    x[:past] += 0.5  # what sums up does not cancel, and what comes then is unlike it
+    x[past:] -= 0.5
+    x = x.to(torch.bfloat16)[None]
+    at, shared = Layout.dense(1, past + new), s.shared("rows", [past + new], torch.bfloat16)
+    with torch.no_grad():
+        exact = s.call(wide, x.double(), at, s.shared("rows", [past + new]))[:, past:]
+        whole = s.call(half, x, at, shared)[:, past:]
+        _, held = s.chunk(half, x[:, :past], at.span(0, past), half.start(1, x), shared)
+        outs = []
+        for t in range(past, past + new):
+            y, held = s.step(half, x[:, t : t + 1], at.span(t, t + 1), held, shared)
+            outs.append(y)
+    own, allowed = rms([exact], [torch.cat(outs, 1)]), ROUNDING * rms([exact], [whole])
+    must(own <= allowed + 1e-12, f"errs {own:.1e}, over {ROUNDING} times the whole's {allowed / ROUNDING:.1e}")
 
 
 @law(runs)

@@ -55,6 +55,7 @@ from .faulty import (
     ShrinksForEver,
     StepsOtherwise,
     StreamsNothing,
+    SumsNarrowly,
     WrongScaleInChunks,
 )
 from .laws import LAWS
@@ -95,6 +96,7 @@ FAULTS = [
     ("matters", IgnoresBase, {"base": 500.0}, "configs"),
     ("compiles", OtherWhenCompiled, {}, "packed"),
     ("bf16", AnswersWide, {}, "packed"),
+    ("endures", SumsNarrowly, CAUSAL, "steps"),
     ("lends", BorrowsNothing, CAUSAL, "steps"),
     ("declares", StreamsNothing, CAUSAL, "packed"),
     ("declares", NamesNoSource, {}, "packed"),

@@ -62,6 +62,19 @@ def test_stream_can_be_reordered():
     close(y[:, 0], model(x)[rows, -1])
 
 
+def test_a_stream_is_read_by_its_own_rows():
+    model, x = build(DECODER), tokens(3, 6)
+    for rows in (1, 2):
+        with pytest.raises(InputError, match=f"the stream has {rows} rows, the input 3"):
+            model.chunk(x, model.start(rows))
+    with pytest.raises(InputError, match="the stream has 3 rows, the input 1"):
+        model.chunk(x[:1], model.chunk(x, model.start(3))[1])
+    with pytest.raises(InputError, match="one sequence a row, and a row of this batch has several"):
+        model.chunk(panformer.pack(list(x)), model.start(1))
+    alone, _ = model.chunk(panformer.pack([x[0]]), model.start(1))  # one is no crowd
+    close(alone, model(x[:1]))
+
+
 def test_packed_equals_separate():
     model = build(DECODER)
     parts = [tokens(1, n)[0] for n in (5, 1, 17)]

@@ -119,3 +119,39 @@ def test_it_is_the_recurrence():
     for t in range(10):
         s = gamma * s + k[:, :, t, :, None] * v[:, :, t, None]
         torch.testing.assert_close(out[:, :, t], (q[:, :, t, None] @ s)[:, :, 0])
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 24])
+@pytest.mark.parametrize("begun", [False, True])
+def test_it_is_the_state_space_dual_in_blocks(size, begun):
+    """Dao & Gu 2024, listing 1, in four steps: diagonal blocks, what each block leaves, states from block to block by a
+    matrix of sums over segments of blocks, and what each state answers."""
+    length = 24
+    rng = torch.Generator().manual_seed(0)
+    c, b = (torch.randn(2, HEADS, length, SIZE, generator=rng, dtype=torch.float64) for _ in range(2))
+    x = torch.randn(2, HEADS, length, VALUE, generator=rng, dtype=torch.float64)
+    a = -torch.rand(2, HEADS, length, generator=rng, dtype=torch.float64).exp()
+    start = torch.randn(2, HEADS, SIZE, VALUE, generator=rng, dtype=torch.float64) * begun
+
+    def segments(a):
+        """(..., n) -> (..., n, n): a_{j+1} + .. + a_i for j <= i, else -inf."""
+        n = a.shape[-1]
+        rows = torch.ones(n, n, dtype=torch.bool)
+        told = a[..., :, None].expand(*a.shape, n).masked_fill(~rows.tril(-1), 0).cumsum(-2)
+        return told.masked_fill(~rows.tril(), -torch.inf)
+
+    cs, bs, xs, cuts = (z.unflatten(2, (-1, size)) for z in (c, b, x, a))
+    sums = cuts.cumsum(-1)
+    inside = torch.einsum("bhnle,bhnse,bhnls,bhnsv->bhnlv", cs, bs, segments(cuts).exp(), xs)
+    left = torch.einsum("bhnle,bhnl,bhnlv->bhnev", bs, (sums[..., -1:] - sums).exp(), xs)
+    between = segments(torch.nn.functional.pad(sums[..., -1], (1, 0))).exp()
+    states = torch.einsum("bhzn,bhnev->bhzev", between, torch.cat([start[:, :, None], left], 2))
+    entered = torch.einsum("bhnle,bhnev,bhnl->bhnlv", cs, states[:, :, :-1], sums.exp())
+    want, last = (inside + entered).flatten(2, 3), states[:, :, -1]
+
+    at, down = Layout.dense(2, length), a.cumsum(-1)
+    y, (s, _) = linear_attention_chunk(c, b, x, at, (down, down), (start, down.new_zeros(2, HEADS)))
+    torch.testing.assert_close(y, want)
+    torch.testing.assert_close(s, last)
+    if not begun:
+        torch.testing.assert_close(linear_attention(c, b, x, at, True, (down, down)), want)

@@ -35,6 +35,7 @@ def choose(options: Options, out: Path, resume: bool, say: Say) -> dict[str, Any
     """Run all stages into the folder `out` and return the report; a stopped run goes on with `resume`."""
     began = time.perf_counter()
     check_folder(out, resume)
+    plan.check_minutes(options.minutes, 60 * options.minutes, len(propose.asked(options.include, options.exclude)))
     data = opened(options.data, options.source)
     facts = summary.summary(data)
     for line in summary.lines(facts):
@@ -83,7 +84,13 @@ class _Run:
         }  # fmt: skip
         self._hand_over(finals, next(e for e in entries if e["name"] == found["winner"]), told)
         report.write(self.out, told)
+        self._tidy()
         return told
+
+    def _tidy(self) -> None:
+        """What a kill has left half-written goes; checkpoints are of no more use."""
+        for left in (self.out / "work", *self.out.glob(".*.tmp-*"), *(self.out / "models").glob(".*")):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
     def _threads(self) -> int:
         """One thread or all that torch would take, whichever trains a small model faster here."""
@@ -107,7 +114,11 @@ class _Run:
         search = Search(judged(self.data), self.proposal, self.options, self.store, self.say)
         paces: dict[str, Pace] = {}
         excluded: dict[str, str] = {}
-        for mixer in self.proposal.families:
+        began, planned = time.perf_counter(), self.store.get("plan/search") is not None
+        for i, mixer in enumerate(self.proposal.families):
+            if not planned:
+                many, took = len(self.proposal.families), time.perf_counter() - began
+                plan.check_minutes(self.options.minutes, self._left(), many, i, took)
             found = search.first(mixer)[1]
             if isinstance(found, str):
                 excluded[mixer] = found
@@ -138,6 +149,14 @@ class _Run:
         model = saved.read(finals.where(winner)).model
         opened_as = {"data": self.options.data, **self.options.source}
         saved.write(self.out / "best", model, self.data, opened_as, report.card(winner, told))
+
+
+def spent(out: Path) -> float:
+    """Seconds that earlier sittings of the run in this folder took."""
+    if not (out / FILE).is_file():
+        return 0.0
+    with Store(out / FILE) as store:
+        return sum(store.seconds().values())
 
 
 def check_folder(out: Path, resume: bool) -> None:

@@ -11,6 +11,7 @@ import typer
 from .. import __version__
 from ..core.errors import PanformerError
 
+STOPPED = 130
 COMMANDS = {  # in the order of --help; name -> file and what it holds
     "version": "main:version", "choose": "choose:choose", "predict": "choose:predict", "eval": "choose:evaluate",
     "train": "choose:train", "compare": "compare:compare", "tasks": "tasks:tasks", "papers": "papers:app",
@@ -62,12 +63,14 @@ def main(args: list[str] | None = None) -> Any:
     args = sys.argv[1:] if args is None else args
     try:
         code = program(next((a for a in args if not a.startswith("-")), None))(args, standalone_mode=False)
+        if code == STOPPED:  # typer has caught Ctrl-C and says nothing
+            _say("stopped")
         sys.exit(code if isinstance(code, int) else 0)
     except typer.Exit as done:
         sys.exit(done.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _say("stopped")
-        sys.exit(130)
+        sys.exit(STOPPED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

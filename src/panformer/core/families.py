@@ -40,6 +40,20 @@ class Mixer(Part):
         """(B, T, D) -> (B, T, D). Values at padding are unspecified but finite."""
         raise NotImplementedError
 
+    @classmethod
+    def check(cls, c: Config) -> None:
+        place: Config | None = getattr(c, "position", None)
+        if place is not None:
+            cls.suits(place)
+
+    @classmethod
+    def suits(cls, place: Config) -> None:
+        """Refuses a position of a kind that this mixer has no hook for."""
+        name, kind = place.part.use(), place.part.kind
+        if kind not in (*cls.positions, "none"):
+            kinds = ", ".join(sorted(cls.positions)) or "none"
+            raise InputError(f"mixer {cls.use()!r} cannot use position {name!r} (kind {kind}); kinds it takes: {kinds}")
+
     def borrow(self, name: str) -> None:
         """From now on take this from an earlier layer instead of computing it."""
         raise NotImplementedError(f"{self.use()} borrows nothing")

@@ -163,7 +163,15 @@ class Layout:
     @property
     def longest(self) -> int:
         """Tokens of the longest sequence."""
-        return self.length if self.full or self.single else int(self.lengths.max())
+        if self.full or self.single:
+            return self.length
+        return int(self.lengths.max()) if len(self.lengths) else 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a row holds tokens of more than one sequence."""
+        most = self.seg.amax(1, keepdim=True)
+        return bool((self.valid & (self.seg != most)).any())
 
     @property
     def cu_seqlens(self) -> Tensor:

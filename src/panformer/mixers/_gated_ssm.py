@@ -54,7 +54,8 @@ class GatedSSM(Mixer):
 
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
         past = like.new_zeros(batch, self.filter.shape[1] - 1, self.inner)
-        return past, like.new_zeros(batch, *self.a_log.shape)
+        wide = torch.promote_types(like.dtype, torch.float32)
+        return past, like.new_zeros(batch, *self.a_log.shape, dtype=wide)
 
     def chunk(self, x, at, state, shared=None):
         past, h = state

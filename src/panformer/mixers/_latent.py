@@ -38,7 +38,7 @@ class Latent(Mixer):
         )
         value_width: int | None = Field(None, gt=0, description="default: head_width")
         bias: bool = Field(False, description="of the maps that read x, and of the last")
-        scale: float | None = Field(None, description="default: (head_width + turned_width) ** -0.5")
+        scale: float | None = Field(None, gt=0, description="default: (head_width + turned_width) ** -0.5")
         dropout: float = Field(0.0, ge=0, lt=1)
         norm: Annotated[Base, Slot("norms")] = Field("rms", validate_default=True)
         position: Annotated[Base | None, Slot("positions")] = None

@@ -15,7 +15,7 @@ from ..core.part import Config as Base
 from ..core.part import Slot
 from ..core.score import split
 from ..ops.attend import merge_heads, split_heads
-from ..ops.linear_attention import Decay, linear_attention, linear_attention_chunk
+from ..ops.linear_attention import Decay, linear_attention, linear_attention_chunk, sums
 
 Lane = tuple[Tensor, Tensor, Tensor]  # queries, keys, values of one call
 
@@ -45,7 +45,7 @@ class LinearSums(Mixer):
     def start(self, batch: int, like: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
         values = (self.size, 1) if self.turns else (self.size + 1,)
         last = like.new_zeros(batch, self.heads, dtype=torch.float64)  # log-decay at the last token
-        return tuple((like.new_zeros(batch, self.heads, self.feature.size, v), last) for v in values)
+        return tuple((sums(like, batch, self.heads, self.feature.size, v), last) for v in values)
 
     def lanes(self, x: Tensor, at: Layout) -> list[Lane]:
         """Numerator and denominator: one call with a further column of ones, or two where only one is turned."""
@@ -64,8 +64,8 @@ class LinearSums(Mixer):
         """The same for the next tokens, and the state after them."""
         decay = self._decay(at)
         pairs = zip(lanes, state, strict=True)
-        sums, state = zip(*(linear_attention_chunk(*lane, at, decay, s) for lane, s in pairs), strict=True)
-        return _read(list(sums)), state
+        found, state = zip(*(linear_attention_chunk(*lane, at, decay, s) for lane, s in pairs), strict=True)
+        return _read(list(found)), state
 
     def _decay(self, at: Layout) -> Decay | None:
         bias = self.position.bias() if self.position is not None else None
@@ -83,9 +83,8 @@ def _check(who: str, position: Position, causal: bool) -> None:
     """Refuse what a sum over the past cannot hold."""
     name, at, bias = position.use(), Layout.dense(1, 2), position.bias()
     if bias is None:
-        if position.kind != "none":
-            raise InputError(f"{who}: position {name!r} neither rotates nor biases; use it at the input")
-    elif not causal:
+        return
+    if not causal:
         raise InputError(f"{who}: position {name!r} biases scores, which needs causal: true")
-    elif split(bias)[0] is not None or bias.log_decay(at, at) is None:
+    if split(bias)[0] is not None or bias.log_decay(at, at) is None:
         raise InputError(f"{who}: position {name!r} does not separate into u_i - v_j; try rope or alibi")

@@ -89,7 +89,7 @@ class Attention(Mixer):
         bias: bool = False
         out_bias: bool | None = Field(None, description="default: as bias")
         k_bias: bool | None = Field(None, description="default: as bias")
-        scale: float | None = Field(None, description="default: head_width ** -0.5")
+        scale: float | None = Field(None, gt=0, description="default: head_width ** -0.5")
         cap: float | None = Field(None, gt=0, description="bound of every scaled product")
         qk_norm: Annotated[Base | None, Slot("norms")] = None
         out_norm: Annotated[Base | None, Slot("norms")] = None

@@ -16,7 +16,7 @@ from ..core.part import Slot
 from ..core.score import along
 from ..core.shared import Shared
 from ..ops.attend import merge_heads, split_heads
-from ..ops.linear_attention import linear_attention, linear_attention_chunk
+from ..ops.linear_attention import linear_attention, linear_attention_chunk, sums
 
 
 class CosineAttention(Mixer):
@@ -52,7 +52,7 @@ class CosineAttention(Mixer):
 
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
         last = like.new_zeros(batch, self.heads, dtype=torch.float64)  # of a decay, of which there is none
-        return like.new_zeros(batch, self.heads, self.size, self.size), last
+        return sums(like, batch, self.heads, self.size, self.size), last
 
     def chunk(self, x, at, state, shared=None):
         y, state = linear_attention_chunk(*self._qkv(at.clean(x), at), at, None, state)

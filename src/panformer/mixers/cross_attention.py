@@ -33,7 +33,7 @@ class CrossAttention(Mixer):
         head_width: int | None = Field(None, gt=0, description="default: width / heads")
         bias: bool = False
         k_bias: bool | None = Field(None, description="default: as bias")
-        scale: float | None = Field(None, description="default: head_width ** -0.5")
+        scale: float | None = Field(None, gt=0, description="default: head_width ** -0.5")
         dropout: float = Field(0.0, ge=0, lt=1)
 
     def __init__(self, c: Config, width: int) -> None:

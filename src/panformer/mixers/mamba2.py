@@ -13,7 +13,7 @@ from ..core.layout import Layout
 from ..core.shared import Shared
 from ..ops.attend import merge_heads, split_heads
 from ..ops.conv import depthwise, depthwise_chunk
-from ..ops.linear_attention import linear_attention, linear_attention_chunk
+from ..ops.linear_attention import linear_attention, linear_attention_chunk, sums
 from ._gated_ssm import GatedSSM, delta_bias
 
 
@@ -65,7 +65,7 @@ class Mamba2(Mixer):
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
         inner, keys, _ = self.parts
         past = like.new_zeros(batch, self.filter.shape[1] - 1, sum(self.parts))
-        return past, like.new_zeros(batch, self.heads, keys // self.groups, inner // self.heads)
+        return past, sums(like, batch, self.heads, keys // self.groups, inner // self.heads)
 
     def chunk(self, x, at, state, shared=None):
         past, h = state
@@ -81,7 +81,9 @@ class Mamba2(Mixer):
         """(c, b, delta x, x) heads first, in float32 or wider, and the log-decay of each token (B, T, H)."""
         wide = torch.promote_types(u.dtype, torch.float32)
         x, b, c = (at.clean(F.silu(u)).to(wide)).split(self.parts, -1)
-        q, k = (split_heads(w, self.groups).repeat_interleave(self.heads // self.groups, 1) for w in (c, b))
+        q, k = (split_heads(w, self.groups) for w in (c, b))
+        if self.groups > 1:
+            q, k = (w.repeat_interleave(self.heads // self.groups, 1) for w in (q, k))
         delta = at.clean(F.softplus(delta.to(wide) + self.delta.to(wide)))
         fall = (delta * -torch.exp(self.a_log.to(wide))).double()
         x = split_heads(x, self.heads)

@@ -18,7 +18,7 @@ from ..core.part import Slot
 from ..core.score import Slope
 from ..core.shared import Shared
 from ..ops.attend import merge_heads, split_heads
-from ..ops.linear_attention import Decay, linear_attention, linear_attention_chunk
+from ..ops.linear_attention import Decay, linear_attention, linear_attention_chunk, sums
 
 
 class Retention(Mixer):
@@ -56,7 +56,7 @@ class Retention(Mixer):
 
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
         last = like.new_zeros(batch, self.heads, dtype=torch.float64)  # log-decay at the last token
-        return like.new_zeros(batch, self.heads, self.size, self.value), last
+        return sums(like, batch, self.heads, self.size, self.value), last
 
     def chunk(self, x, at, state, shared=None):
         x = at.clean(x)

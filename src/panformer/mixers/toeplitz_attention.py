@@ -58,9 +58,7 @@ class ToeplitzAttention(Mixer):
         self.position = c.position.build(c.heads, self.size) if c.position else None
         if self.position is not None and self.position.kind != "none":
             name, score = self.position.use(), self.position.bias()
-            if score is None:
-                raise InputError(f"toeplitz_attention: position {name!r} is no bias of scores; try t5")
-            if not score.relative:
+            if score is not None and not score.relative:
                 raise InputError(f"toeplitz_attention: the bias of {name!r} depends on more than the distance; try t5")
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..core.errors import InputError
 from ..core.families import Embed, Head
-from ..core.layout import Batch, Layout
+from ..core.layout import Batch, Layout, exporting
 from ..core.pair import facing
 from ..core.shared import Shared
 from ..core.spec import Spec
@@ -147,6 +147,8 @@ class Model(nn.Module):
         """`chunk` without the head: (hidden vectors of the next tokens, where they sit, the stream after them)."""
         state, shared = stream
         x, given = self._batch(x, lengths)
+        if not exporting():
+            self._follows(x, given, state)
         here = given or Layout.dense(x.shape[0], x.shape[1], device=x.device)
         at = Layout(here.seg.expand(here.pos.shape[:2]), here.pos + state.seen[:, None, None], full=here.full)
         h, at = self.embed(x, at)
@@ -219,6 +221,14 @@ class Model(nn.Module):
         if count != x.shape[0]:
             raise InputError(f"{count} lengths for a batch of {x.shape[0]} rows")
         return Batch(x, Layout.padded(lengths, x.shape[1]).to(x.device))
+
+    def _follows(self, x: Tensor, at: Layout | None, state: Stream) -> None:
+        """Refuse what cannot be the next tokens of the rows that a stream has read."""
+        have, rows = state.seen.shape[0], x.shape[0]
+        if rows != have:
+            raise InputError(f"the stream has {have} rows, the input {rows}")
+        if at is not None and not (at.full or at.single) and at.crowded:
+            raise InputError("a stream reads one sequence a row, and a row of this batch has several; pad them instead")
 
     def _fits(self, x: Tensor) -> None:
         """Refuse values that lie elsewhere or in another number format than the weights that read them."""

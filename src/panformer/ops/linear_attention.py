@@ -22,7 +22,7 @@ Decay = tuple[Tensor, Tensor]
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, at: Layout, causal: bool, decay: Decay | None) -> Tensor:
-    """q, k (B, H, T, E), v (B, H, T, V) -> (B, H, T, V), over the sequence of each token, by the T x T matrix."""
+    """q, k (B, H|1, T, E), v (B, H, T, V) -> (B, H, T, V), over the sequence of each token, by the T x T matrix."""
     same = (at.ordinal[:, None, :, None] == at.ordinal[:, None, None, :]) & at.valid[:, None, :, None]
     return _weigh(q, k, same.tril() if causal else same, decay) @ v
 
@@ -40,20 +40,26 @@ def reference_chunk(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """The causal form for the next tokens of one sequence per row, padding anywhere.
 
-    state: (S (B, H, E, V), r (B, H)), with S = sum_j exp(r - v_j) k_j value_j'. Without decay r stays 0.
+    state: (S (B, H, E, V), r (B, H)), with S = sum_j exp(r - v_j) k_j value_j'. Without decay r stays 0. S keeps its
+    type, in which it is summed: `sums` makes an empty one that is wide enough for any number of tokens.
     """
-    s, r = state
+    (s, r), kind = state, v.dtype
     live = at.valid[:, None]
     y = _weigh(q, k, (live[..., None] & live[:, :, None]).tril(), decay) @ v
     k = k.masked_fill(~live[..., None], 0)
     q = q.masked_fill(~live[..., None], 0)
     if decay is None:
-        return y + q @ s, (s + k.mT @ v, r)
-    up, down = (d.expand(*q.shape[:2], -1) for d in decay)
+        return y + (q.to(s.dtype) @ s).to(kind), (s + _told(k, v, s), r)
+    up, down = (d.expand(*v.shape[:2], -1) for d in decay)
     now = latest(up, at.valid, r)
-    y = y + torch.exp(torch.where(live, up - r[..., None], 0))[..., None].to(q.dtype) * (q @ s)
+    y = y + torch.exp(torch.where(live, up - r[..., None], 0))[..., None].to(kind) * (q.to(s.dtype) @ s).to(kind)
     k = k * torch.exp(torch.where(live, now[..., None] - down, 0))[..., None].to(k.dtype)
-    return y, (torch.exp(now - r)[..., None, None].to(s.dtype) * s + k.mT @ v, now)
+    return y, (torch.exp(now - r)[..., None, None].to(s.dtype) * s + _told(k, v, s), now)
+
+
+def sums(like: Tensor, *shape: int) -> Tensor:
+    """The empty sum of a stream, of float32 at least: in half precision a long sum loses each token that is added."""
+    return like.new_zeros(*shape, dtype=torch.promote_types(like.dtype, torch.float32))
 
 
 def latest(up: Tensor, valid: Tensor, otherwise: Tensor) -> Tensor:
@@ -61,6 +67,11 @@ def latest(up: Tensor, valid: Tensor, otherwise: Tensor) -> Tensor:
     place = torch.where(valid, torch.arange(valid.shape[1], device=valid.device), -1).amax(1)
     found = up.gather(2, place.clamp_min(0)[:, None, None].expand(*up.shape[:2], 1))[..., 0]
     return torch.where(place[:, None] >= 0, found, otherwise)
+
+
+def _told(k: Tensor, v: Tensor, s: Tensor) -> Tensor:
+    """sum_j k_j v_j' in the type of the sum that it goes to."""
+    return k.mT.to(s.dtype) @ v.to(s.dtype)
 
 
 def _weigh(q: Tensor, k: Tensor, keep: Tensor, decay: Decay | None) -> Tensor:
@@ -80,14 +91,8 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
 def sample_chunk(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     draw, at = Draw(device, dtype), Layout.padded([70, 66]).to(device)
     q, k, v = (draw(2, 2, at.length, n) for n in (3, 3, 4))
-    return (
-        q,
-        k,
-        v,
-        at,
-        _decay(draw, at.length),
-        (draw(2, 2, 3, 4), draw(2, 2).abs().to(torch.promote_types(dtype, torch.float32))),
-    )
+    wide = torch.promote_types(dtype, torch.float32)
+    return q, k, v, at, _decay(draw, at.length), (draw(2, 2, 3, 4).to(wide), draw(2, 2).abs().to(wide))
 
 
 def _decay(draw: Draw, length: int) -> Decay:

@@ -19,7 +19,7 @@ Combine = Callable[[Tree, Tree], Tree]
 
 
 def scan(op: Combine, xs: Tree, reset: Tensor | None = None, form: Literal["tree", "loop"] = "tree") -> Tree:
-    """Inclusive scan. xs: tree of (B, T, ...), T >= 1. reset (B, T) bool: True forgets all that came before.
+    """Inclusive scan. xs: tree of (B, T, ...). reset (B, T) bool: True forgets all that came before.
 
     "loop" is the definition, one step a token. "tree" halves the length again and again: O(T) work and
     memory, 2 log2 T steps. Nothing passes a reset, neither values nor gradients, however large they are.
@@ -103,7 +103,7 @@ def _loop(op: Combine, xs: Tree) -> Tree:
 def _tree(op: Combine, xs: Tree) -> Tree:
     """Neighbours joined in pairs, the pairs scanned: those are the odd places; one more join gives the even ones."""
     n = tree_leaves(xs)[0].shape[1]
-    if n == 1:
+    if n < 2:
         return xs
     odd = _tree(op, op(_part(xs, slice(0, n - n % 2, 2)), _part(xs, slice(1, n, 2))))
     first = _part(xs, slice(0, 1))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...core.layout import Layout
+from ...core.product import on_onednn
 from ...core.score import Causal, Same, Score, Window, conjuncts, split
 from ..backend import Kernel
 from ..check import Draw
@@ -81,6 +82,7 @@ def run(
 
 class _Strips(torch.autograd.Function):
     @staticmethod
+    @on_onednn()
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, size: int, after: int, scale: float) -> Tensor:
         ctx.save_for_backward(q, k, v)
         ctx.rest = size, after, scale
@@ -93,6 +95,7 @@ class _Strips(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @on_onednn()
     def backward(ctx: Any, grad: Tensor) -> Any:
         q, k, v = ctx.saved_tensors
         size, after, scale = ctx.rest
