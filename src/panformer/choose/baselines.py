@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from ..core.errors import require
 from ..data.base import Dataset, Examples
+from ..data.raw import counted
 from ..measure.quality import Quality, quality
 from . import features as feature
 from .ngram import fit_ngram
@@ -112,7 +113,7 @@ def _nearest(data: Dataset) -> Iterator[Fitted]:
     for k in (1, 3, 5, 9, 15):
         if k <= len(train):
             arrays = {"rows": x, "answers": answers}
-            yield Nearest(arrays, {"k": k}, features), f"{features.kind} features, {k} neighbours{told}"
+            yield Nearest(arrays, {"k": k}, features), f"{features.kind} features, {counted(k, 'neighbour')}{told}"
 
 
 def _kernel(data: Dataset) -> Iterator[Fitted]:
@@ -158,7 +159,7 @@ def _trees(data: Dataset) -> Iterator[Fitted]:
             options, sets[0], rounds, [sets[1]], callbacks=[lightgbm.early_stopping(10, verbose=False)]
         )
         text = model.model_to_string(num_iteration=model.best_iteration)
-        note = f"{features.kind} features, {model.best_iteration} rounds of {leaves} leaves{told}"
+        note = f"{features.kind} features, {counted(model.best_iteration, 'round')} of {leaves} leaves{told}"
         yield Trees({}, {"classes": classes}, features, text), note
 
 

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import PanformerError, require
+from ..core.errors import require, writing
 from .baselines import TRIVIAL
 from .finals import Entry
 
@@ -167,9 +167,9 @@ def _without(run: dict[str, Any]) -> dict[str, Any]:
 def replace_file(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     draft = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as fault:
-        draft.unlink(missing_ok=True)
-        raise PanformerError(f"{path}: could not write ({fault.strerror or fault})") from fault
+    with writing(path):
+        try:
+            draft.write_text(text, encoding="utf-8")
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
