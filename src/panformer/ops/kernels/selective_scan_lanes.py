@@ -167,7 +167,7 @@ def _forward(first, last, x, delta, a, b, c, cut, h, ends, y):
 
     x, delta (B, T, E), a (E N,), b, c (B, T, N), cut (B, T): -inf before a reset, else 0.
     """
-    batch, length, width = x.shape
+    _, length, width = x.shape
     states, jobs, zero = b.shape[2], -(-width // WIDTH), x.dtype.type(0)
     near_x, near_delta = np.empty(TOKENS * WIDTH, x.dtype), np.empty(TOKENS * WIDTH, x.dtype)
     for job in range(first, last):
@@ -201,7 +201,7 @@ def _backward(first, last, x, delta, a, b, c, cut, ends, dy, dh, dx, ddelta, da,
 
     dx, ddelta (B, T, E), da (B, E N) of a row each, db, dc (jobs a row, B, T, N).
     """
-    batch, length, width = x.shape
+    _, length, width = x.shape
     states, jobs, zero, unit = b.shape[2], -(-width // WIDTH), x.dtype.type(0), x.dtype.type(math.log(2))
     near_x, near_delta, near_dy = [np.empty(TOKENS * WIDTH, x.dtype) for _ in range(3)]
     path = np.empty((TOKENS + 1) * states * LANES, x.dtype)
