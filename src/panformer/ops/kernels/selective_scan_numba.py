@@ -33,7 +33,7 @@ def refuses(
         return "one token: the formula itself is fastest"
     if b.dim() == 2 or c.dim() == 2:
         return "the weights do not depend on time"
-    return lacks(x.device, x.dtype) or unseen((x, delta, a, b, c, reset, h))
+    return unseen((x, delta, a, b, c, reset, h)) or lacks(x.device, x.dtype)
 
 
 def run(
