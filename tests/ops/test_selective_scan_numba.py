@@ -192,7 +192,7 @@ assert os.wait()[1] == 0
 def test_without_a_folder_for_compiled_code_it_is_compiled_anew(monkeypatch):
     from numba.core import caching
 
-    from panformer.ops.kernels import selective_scan_lanes as lanes
+    from panformer.ops.kernels import selective_scan_lanes_jit as lanes
 
     monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
     assert lanes._compiled(_double)(3) == 6

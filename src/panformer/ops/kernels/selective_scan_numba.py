@@ -70,7 +70,7 @@ class _Loops:
     """The inputs as the loops want them, wide and with channels in whole vectors, and the calls of the loops."""
 
     def __init__(self, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, reset: Tensor | None) -> None:
-        from . import selective_scan_lanes as lanes
+        from . import selective_scan_lanes_jit as lanes
 
         self.lanes, self.kind, self.wide = lanes, x.dtype, torch.promote_types(x.dtype, torch.float32)
         self.batch, self.length, self.width = x.shape
