@@ -24,6 +24,7 @@ from panformer.ops.kernels import (
     group_attention_sorted,
     linear_system_fft,
     long_conv_fft,
+    selective_scan_numba,
     toeplitz_linear_fft,
 )
 
@@ -172,6 +173,7 @@ def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator,
         small.setattr(toeplitz_linear_fft, "WIDE", 0)
         small.setattr(long_conv_fft, "LEAST", 0)
         small.setattr(linear_system_fft, "LEAST", 0)
+        small.setattr(selective_scan_numba, "LEAST", 0)
         for operator, args in calls:
             for kernel in operator.kernels:
                 if kernel.refuses(*args) is None:
