@@ -16,9 +16,7 @@ from ...core.layout import Layout
 from ..backend import Kernel
 from ..scan import affine, scan
 
-LOST = (
-    -128.0
-)  # a log-decay below which nothing is left in float32: lower ones would only cost sums of them their digits
+LOST = -128.0  # a log-decay that leaves nothing in float32: lower ones would only cost sums of them their digits
 SIZE = 64  # tokens per block: a token costs SIZE (E + V) inside its block and E V through the sums
 
 Decay = tuple[Tensor, Tensor]
