@@ -101,7 +101,8 @@ def _values(operator: backend.Operator, args: tuple[Any, ...], x: Tensor, at: La
     mix: Map
     if operator.name in BY_HEAD:  # q, k, v (B, H, T, ...)
         q, k, v = args[:3]
-        args = (q, spread(k, q.shape[1]), spread(v, q.shape[1]), *args[3:])
+        heads = max(q.shape[1], v.shape[1])  # either may be shared
+        args = (q, spread(k, heads), spread(v, heads), *args[3:])
         mix, values = partial(run, 2), args[2]
     elif operator.name == "prefix_softmax":  # v (B, T, H, V), and a state as wide as that
 
