@@ -155,3 +155,37 @@ def test_it_is_the_state_space_dual_in_blocks(size, begun):
     torch.testing.assert_close(s, last)
     if not begun:
         torch.testing.assert_close(linear_attention(c, b, x, at, True, (down, down)), want)
+
+
+@pytest.mark.parametrize("backend", ["reference", None])
+@pytest.mark.parametrize("decay", [None, SLOPE])
+def test_queries_and_keys_may_be_of_one_head_for_all(decay, backend):
+    at = MIXED
+    pair = None if decay is None else decay.log_decay(at, at)
+    results = []
+    for shared in (False, True):
+        q, k, v = (z.requires_grad_() for z in _inputs(at))
+        one, two = (z[:, :1] if shared else z[:, :1].expand(-1, HEADS, -1, -1).contiguous() for z in (q, k))
+        with only(backend, linear_attention) if backend else nullcontext():
+            y = at.clean(linear_attention(one, two, v, at, True, pair).transpose(1, 2))
+        results.append([y, *torch.autograd.grad(y.sin().sum(), [q, k, v])])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("gained", ["nothing", "a head", "a channel"])
+def test_sums_carried_one_by_one_are_the_scan(gained, monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(2, HEADS, *shape, generator=rng, dtype=torch.float64)
+
+    gain = {"nothing": None, "a head": draw(5, 1, 1), "a channel": draw(5, SIZE, 1)}[gained]
+    inputs = [z.requires_grad_() for z in (draw(5, SIZE, VALUE), gain, draw(SIZE, VALUE)) if z is not None]
+    results = []
+    for compiling in (False, True):  # where the scan serves
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda so=compiling: so)
+        found = linear_attention_blocks.carry(inputs[0], gain, inputs[-1])
+        results.append([*found, *torch.autograd.grad(sum(z.sin().sum() for z in found), inputs)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
