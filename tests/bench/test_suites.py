@@ -11,6 +11,7 @@ import torch
 from panformer import convert
 from panformer.bench import folders, forms, long
 from panformer.bench.contest import Plan
+from panformer.bench.jobs import JOBS, SDPA
 from panformer.bench.linear import linear
 from panformer.bench.quality import cosines, probe
 from panformer.bench.texts import sentences
@@ -108,7 +109,7 @@ def test_the_linear_suite_tells_every_form():
 
 def test_the_long_suite_fits_growth_and_holds_every_job_against_softmax(monkeypatch):
     monkeypatch.setattr(long, "COUNTED", (4096, 8192))
-    jobs = {n: long.JOBS[n] for n in (long.SDPA, "linear attention")}
+    jobs = {n: JOBS[n] for n in (SDPA, "linear attention")}
     result = long.long(Plan(rounds=1), jobs, lengths=(64, 4096, 8192), width=16)
     assert [r["length"] for r in result["rows"]].count(8192) == 8 and not result["missing"]
     raced = [(g["task"], g["against"]) for g in result["goals"] if "against" in g]
@@ -128,7 +129,7 @@ def test_growth_is_held_against_what_the_declared_cost_grows_by(declared, own):
 
 
 def test_the_long_suite_keeps_what_it_knows_after_each_form():
-    jobs = {n: long.JOBS[n] for n in (long.SDPA, "minGRU")}
+    jobs = {n: JOBS[n] for n in (SDPA, "minGRU")}
     kept: list = []
     plan = Plan(rounds=1, keep=lambda k: kept.append({**k, "rows": list(k["rows"])}))
     result = long.long(plan, jobs, lengths=(64, 128), width=32)
