@@ -102,6 +102,8 @@ def test_the_page_says_what_happened():
         "a cpu",
         "1.0 minutes of the 10",
         "latency 2 ms",
+        "scored by accuracy: the share of rows answered right (higher is better)",
+        "(1 thread used)",
     ):
         assert words in text, f"{words!r} is missing"
     assert "latency 3 ms is over the limit of 2 ms" in text

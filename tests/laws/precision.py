@@ -24,6 +24,7 @@ from panformer.ops.kernels import (
     group_attention_sorted,
     linear_system_fft,
     long_conv_fft,
+    selective_scan_numba,
     toeplitz_linear_fft,
 )
 
@@ -166,11 +167,13 @@ def kernel_calls(s: Subject, seed: int = 11) -> Iterator[tuple[backend.Operator,
         small.setattr(attend_strips, "STRIP", 2)
         small.setattr(block_attention_strips, "LEAST", 0)
         small.setattr(block_attention_strips, "ROOM", 8)
-        small.setattr(group_attention_sorted, "LEAST", 0)
+        for name, value in {"LEAST": 0, "STRIP": 4, "TILE": 2, "KINDS": 2}.items():
+            small.setattr(group_attention_sorted, name, value)
         small.setattr(toeplitz_linear_fft, "LEAST", 0)
         small.setattr(toeplitz_linear_fft, "WIDE", 0)
         small.setattr(long_conv_fft, "LEAST", 0)
         small.setattr(linear_system_fft, "LEAST", 0)
+        small.setattr(selective_scan_numba, "LEAST", 0)
         for operator, args in calls:
             for kernel in operator.kernels:
                 if kernel.refuses(*args) is None:

@@ -25,10 +25,14 @@ def test_without_decay_is_linear_attention():
     torch.testing.assert_close(mine(x, at), plain(x, at))
 
 
+@pytest.mark.parametrize(
+    "feature", ["shifted_silu", {"use": "polynomial", "degree": 1}]
+)  # the second has weights below 0
 @pytest.mark.parametrize("decay", ["none", "fixed", "selective"])
-def test_is_its_matrix(decay):
+def test_is_its_matrix(decay, feature):
     """Scale(f(q) f(k)' * L) from the equations, one pair of tokens at a time."""
-    m, x, at = _mixer(decay=decay), torch.randn(1, LENGTH, WIDTH, dtype=torch.float64), Layout.dense(1, LENGTH)
+    m, at = _mixer(decay=decay, feature=feature), Layout.dense(1, LENGTH)
+    x = torch.randn(1, LENGTH, WIDTH, dtype=torch.float64)
     q, k, v = (split_heads(f(x), 3) for f in (m.q, m.k, m.v))
     q, k = m.feature(q, k)
     a = torch.ones(3, LENGTH, dtype=torch.float64)

@@ -131,3 +131,19 @@ def test_refuses_what_cannot_be_inside():
     for options in ({"mixer": "attention"}, {"mixer": "fourier"}, {"norm": "group"}):
         with pytest.raises(InputError, match="recurrent_memory"):
             _mixer(**options)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_chunk_without_a_token_changes_nothing(size):
+    """Not even where no segment is open, so that the layers are asked about nothing at all."""
+    torch.manual_seed(0)
+    mixer = config("mixers", {"use": "recurrent_memory", "size": size, "memory": 0}).build(8).double()
+    x = torch.randn(2, 9, 8, dtype=torch.float64)
+    nowhere = Layout(torch.full((2, 3), -1), torch.zeros(2, 3, 1, dtype=torch.int64))
+    at, held = Layout.dense(2, 9), mixer.start(2, x)
+    outs = []
+    for a, b in ((0, 4), (4, 9)):
+        _, held = mixer.chunk(torch.full((2, 3, 8), torch.nan, dtype=torch.float64), nowhere, held)
+        y, held = mixer.chunk(x[:, a:b], at.span(a, b), held)
+        outs.append(y)
+    torch.testing.assert_close(torch.cat(outs, 1), mixer(x, at))

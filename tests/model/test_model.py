@@ -5,6 +5,7 @@ import torch
 
 import panformer
 from panformer.core.errors import InputError
+from panformer.core.layout import Batch, Layout
 from panformer.core.state import reorder
 
 ATTENTION = {"use": "attention", "heads": 2}
@@ -73,6 +74,13 @@ def test_a_stream_is_read_by_its_own_rows():
         model.chunk(panformer.pack(list(x)), model.start(1))
     alone, _ = model.chunk(panformer.pack([x[0]]), model.start(1))  # one is no crowd
     close(alone, model(x[:1]))
+
+
+def test_a_batch_of_padding_alone_is_refused():
+    model, nowhere = build(DECODER), Layout(torch.full((2, 4), -1), torch.zeros(2, 4, 1, dtype=torch.int64))
+    for read in (model, model.hidden):
+        with pytest.raises(InputError, match="without a token"):
+            read(Batch(tokens(2, 4), nowhere))
 
 
 def test_packed_equals_separate():

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..core.errors import InputError, require
+from ..core.errors import InputError, WriteError, require, writing
 from ..data.base import Dataset
 from ..data.raw import counted
 from ..data.split import split_names
@@ -42,13 +42,19 @@ def choose(options: Options, out: Path, resume: bool, say: Say) -> dict[str, Any
         say(line)
     proposal = propose.propose(data, options.limits, options.include, options.exclude)
     say(f"{counted(len(proposal.families), 'mixer')} to try on this data: {', '.join(proposal.families)}")
-    with workspace(out, resume, options, data) as store:
-        if store.get("inspect") is None:
-            store.put("inspect", "inspect", {}, time.perf_counter() - began)
-        try:
+    try:
+        with workspace(out, resume, options, data) as store:
+            if store.get("inspect") is None:
+                store.put("inspect", "inspect", {}, time.perf_counter() - began)
             return _Run(options, out, store, data, proposal, say, began).stages(facts)
-        except (KeyboardInterrupt, Interrupted):
-            raise Interrupted(f"stopped; what was done is kept in {out}, go on with --resume") from None
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(f"stopped{_kept(out)}") from None
+    except WriteError as fault:
+        raise WriteError(f"{fault}{_kept(out)}") from fault
+
+
+def _kept(out: Path) -> str:
+    return f"; what was done is kept in {out}, go on with --resume" if (out / FILE).is_file() else ""
 
 
 @dataclass
@@ -174,18 +180,20 @@ def check_folder(out: Path, resume: bool) -> None:
 @contextmanager
 def workspace(out: Path, resume: bool, options: Options, data: Dataset) -> Iterator[Store]:
     """The run's folder and store. A new run that fails before its first trial leaves no folder behind."""
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise InputError(f"{out}: cannot be written ({fault.strerror or fault})") from None
-    with Store(out / FILE) as store:
-        try:
+    begun = resume
+    try:
+        with Store(out / FILE) as store:
             _same_run(store, out, options, data)
-            yield store
-        except InputError:
-            if not resume and not store.stage("search"):
-                shutil.rmtree(out, ignore_errors=True)
-            raise
+            try:
+                yield store
+            finally:
+                begun = begun or bool(store.stage("search"))
+    except InputError:
+        if not begun:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def _same_run(store: Store, out: Path, options: Options, data: Dataset) -> None:
@@ -202,4 +210,4 @@ def _same_run(store: Store, out: Path, options: Options, data: Dataset) -> None:
     if run["hash"] != data.hash:
         raise InputError(f"{out}: was begun with other data (the content of {data.name} has changed)")
     if not (out / "split.json").is_file():
-        (out / "split.json").write_text(json.dumps(run["split"]) + "\n")
+        report.replace_file(out / "split.json", json.dumps(run["split"]) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -12,6 +13,17 @@ from .. import __version__
 from ..core.errors import PanformerError
 
 STOPPED = 130
+PLACE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENOENT,
+)  # of a file that was named
 COMMANDS = {  # in the order of --help; name -> file and what it holds
     "version": "main:version", "choose": "choose:choose", "predict": "choose:predict", "eval": "choose:evaluate",
     "train": "choose:train", "compare": "compare:compare", "tasks": "tasks:tasks", "papers": "papers:app",
@@ -86,7 +98,10 @@ def main(args: list[str] | None = None) -> Any:
             sys.exit(fault.exit_code)
         if isinstance(fault, OSError) and fault.filename is not None:
             _say(f"{fault.filename}: {fault.strerror}")
-            sys.exit(1)
+            sys.exit(2 if fault.errno in PLACE else 1)
+        if isinstance(fault, OSError) and fault.errno in PLACE:
+            _say(f"could not write: {fault.strerror}")
+            sys.exit(2)
         _say(
             f"{type(fault).__name__}: {' '.join(str(fault).split())[:500]} (a fault of panformer; --debug shows where)"
         )

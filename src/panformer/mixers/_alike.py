@@ -48,8 +48,9 @@ class Alike(Mixer):
         """Unit vectors (B, H, T, E) -> the group of each in every round, (B, H, T, R) int64 in 0 .. groups - 1."""
         raise NotImplementedError
 
-    def learn(self, x: Tensor, at: Layout) -> None:
-        """Take the unit vectors (B, H, T, E) of a batch of training into account."""
+    def routed(self, x: Tensor, at: Layout) -> Tensor:
+        """`group` of a batch, from which a part may learn in training."""
+        return self.group(x)
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         q, k, v, group = (rows(z, at) for z in self._maps(at.clean(x), at))
@@ -68,11 +69,11 @@ class Alike(Mixer):
     def _maps(self, x: Tensor, at: Layout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Queries, keys, values (B, H, T, E) and groups (B, H, T, R) of the tokens."""
         q, v = split_heads(self.q(x), self.heads), split_heads(self.v(x), self.heads)
-        one = F.normalize(q.detach(), dim=-1)
-        if self.training:
-            self.learn(one, at)
-        group = self.group(one)
-        q = q if self.position is None else self.position.rotate(q, at)
+        if self.position is None:
+            k = F.normalize(q, dim=-1)
+            return q, k, v, self.routed(k.detach(), at)
+        group = self.routed(F.normalize(q.detach(), dim=-1), at)
+        q = self.position.rotate(q, at)
         return q, F.normalize(q, dim=-1), v, group
 
     def _look(self, q: Tensor, k: Tensor, v: Tensor, group: Tensor) -> Tensor:

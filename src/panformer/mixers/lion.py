@@ -63,7 +63,7 @@ class Lion(Mixer):
         def mix(v: Tensor) -> Tensor:
             y = two_sided(q, k, torch.cat([v, torch.ones_like(v[..., :1])], -1), fall, at)
             total = y[..., -1:]
-            return y[..., :-1] / torch.where(total > 0, total, 1)
+            return y[..., :-1] / torch.where(total == 0, 1, total)
 
         return mix, v
 

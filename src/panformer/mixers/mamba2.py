@@ -13,7 +13,7 @@ from ..core.layout import Layout
 from ..core.shared import Shared
 from ..ops.attend import merge_heads, split_heads
 from ..ops.conv import depthwise, depthwise_chunk
-from ..ops.linear_attention import linear_attention, linear_attention_chunk, sums
+from ..ops.linear_attention import LOST, linear_attention, linear_attention_chunk, sums
 from ._gated_ssm import GatedSSM, delta_bias
 
 
@@ -85,7 +85,7 @@ class Mamba2(Mixer):
         if self.groups > 1:
             q, k = (w.repeat_interleave(self.heads // self.groups, 1) for w in (q, k))
         delta = at.clean(F.softplus(delta.to(wide) + self.delta.to(wide)))
-        fall = (delta * -torch.exp(self.a_log.to(wide))).double()
+        fall = (delta * -torch.exp(self.a_log.to(wide))).double().clamp_min(LOST)
         x = split_heads(x, self.heads)
         return q, k, delta.mT[..., None] * x, x, fall
 

@@ -94,7 +94,7 @@ class Model(nn.Module):
         source_lengths: Sequence[int] | Tensor | None = None,
     ) -> Output:
         """`forward` with the layout, the auxiliary losses and the stats of the pass."""
-        batch = self._batch(x, lengths)
+        batch = self._whole(x, lengths)
         shared = self._shared(source, source_lengths, batch.x.shape[0])
         h, at = self.embed(batch.x, batch.at)
         h, at = self.trunk(h, at, shared)
@@ -105,7 +105,7 @@ class Model(nn.Module):
 
     def hidden(self, x: Tensor | Batch, lengths: Sequence[int] | Tensor | None = None) -> tuple[Tensor, Layout]:
         """The last hidden vectors (B, T, D) and where they sit, without the head."""
-        batch = self._batch(x, lengths)
+        batch = self._whole(x, lengths)
         h, at = self.embed(batch.x, batch.at)
         return self.trunk(h, at, Shared())
 
@@ -221,6 +221,15 @@ class Model(nn.Module):
         if count != x.shape[0]:
             raise InputError(f"{count} lengths for a batch of {x.shape[0]} rows")
         return Batch(x, Layout.padded(lengths, x.shape[1]).to(x.device))
+
+    def _whole(self, x: Tensor | Batch, lengths: Sequence[int] | Tensor | None) -> Batch:
+        """`_batch` where all tokens come at once: then there must be one."""
+        batch = self._batch(x, lengths)
+        at = batch.at
+        known = at is None or at.full or at.padless or at.single or exporting()
+        if at is not None and not known and not bool(at.valid.any()):
+            raise InputError("a batch without a token: all of it is padding")
+        return batch
 
     def _follows(self, x: Tensor, at: Layout | None, state: Stream) -> None:
         """Refuse what cannot be the next tokens of the rows that a stream has read."""

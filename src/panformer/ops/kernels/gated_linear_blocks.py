@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...core.layout import Layout
 from ..backend import Kernel
-from .linear_attention_blocks import carry, cut, factors, times
+from .linear_attention_blocks import LOST, carry, cut, factors, times
 from .room import at_once
 
 Weigh = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -37,7 +37,8 @@ def mix(
     kind, length, wide = v.dtype, q.shape[2], torch.promote_types(v.dtype, torch.float32)
     q, k, v, fall = (x.to(wide) for x in (q, k, v, fall))
     f = factors(q, at, None, None, s is not None, size)  # masks alone
-    q, k, v, fall = (cut(x, size) for x in (q, k, v, fall.masked_fill(~at.valid[:, None, :, None], 0)))
+    fall = fall.clamp_min(LOST).masked_fill(~at.valid[:, None, :, None], 0)
+    q, k, v, fall = (cut(x, size) for x in (q, k, v, fall))
     since = f.inside @ fall  # (B, H, n, c, E) since the block or the sequence began
     total = times(fall, f.leave).sum(-2)  # (B, H, n, E)
     y = weigh(q, k, since, f.inside) @ v
