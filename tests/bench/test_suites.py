@@ -11,7 +11,7 @@ import torch
 from panformer import convert
 from panformer.bench import folders, forms, long
 from panformer.bench.contest import Plan
-from panformer.bench.jobs import JOBS, SDPA
+from panformer.bench.jobs import JOBS, SDPA, Job
 from panformer.bench.linear import linear
 from panformer.bench.quality import cosines, probe
 from panformer.bench.texts import sentences
@@ -124,7 +124,8 @@ def test_growth_is_held_against_what_the_declared_cost_grows_by(declared, own):
     if declared == "n log n":  # between 4096 and 65536 tokens
         assert math.log(65536 * 16 / (4096 * 12), 16) == pytest.approx(own, abs=1e-4)
     for more, met in ((0.14, True), (0.16, False)):
-        (goal,) = long._met([{"task": "a", "declared": declared, "time fp32, forward": own + more, "peak memory": 3.0}])
+        told = {"task": "a", "declared": declared, "time fp32, forward": own + more, "peak memory": 3.0}
+        (goal,) = long._met([told], {"a": Job({})})
         assert goal["met"] is met and goal["reached"] == own + more
 
 
