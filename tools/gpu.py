@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from panformer.bench import peers, suites
-from panformer.bench.long import JOBS, SDPA
+from panformer.bench.jobs import JOBS, SDPA
 from panformer.bench.race import Time, matmul_rate, write
 from panformer.core.layout import Layout, pack, pad
 from panformer.core.part import config

@@ -12,6 +12,7 @@ import torch
 
 from panformer.bench import long, venv
 from panformer.bench.contest import OUTSIDE, Contestant, Plan, contest, goal, invite, ours
+from panformer.bench.jobs import Job
 from panformer.bench.race import Time, relay, timed
 from panformer.bench.worker import PeerFault, Worker
 from panformer.core.errors import PanformerError
@@ -61,7 +62,7 @@ def test_the_long_suite_goes_on_without_a_peer_that_dies(script, monkeypatch, tm
     monkeypatch.setattr(long, "OUTSIDE", tmp_path)
     monkeypatch.setattr(long, "prepare", lambda *_: (Path(sys.executable), {}))
     monkeypatch.setattr(long, "PRECISIONS", {"bf16": torch.bfloat16})
-    job = long.Job({"use": "min_gru"}, {"large": ("no requirement", 1.0), "slow": ("no requirement", 1.0)})
+    job = Job({"use": "min_gru"}, {"large": ("no requirement", 1.0), "slow": ("no requirement", 1.0)})
     result = long.long(Plan(rounds=1, peers=True), {"minGRU": job}, lengths=(64, 128, 192), width=32)
     found = [(r["contestant"], r["length"]) for r in result["rows"] if r["form"].endswith(", forward")]
     assert found == [("large", 64), ("slow", 64), ("panformer", 64), *((n, m) for m in (128, 192) for n in ("slow", "panformer"))]  # fmt: skip

@@ -7,7 +7,7 @@ import torch
 
 from panformer.bench import step as suite
 from panformer.bench.contest import Plan
-from panformer.bench.long import SDPA
+from panformer.bench.jobs import SDPA
 from panformer.bench.race import Time
 from panformer.core.errors import InputError
 from panformer.core.layout import Layout

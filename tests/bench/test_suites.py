@@ -11,6 +11,7 @@ import torch
 from panformer import convert
 from panformer.bench import folders, forms, long
 from panformer.bench.contest import Plan
+from panformer.bench.jobs import JOBS, SDPA, Job
 from panformer.bench.linear import linear
 from panformer.bench.quality import cosines, probe
 from panformer.bench.texts import sentences
@@ -108,7 +109,7 @@ def test_the_linear_suite_tells_every_form():
 
 def test_the_long_suite_fits_growth_and_holds_every_job_against_softmax(monkeypatch):
     monkeypatch.setattr(long, "COUNTED", (4096, 8192))
-    jobs = {n: long.JOBS[n] for n in (long.SDPA, "linear attention")}
+    jobs = {n: JOBS[n] for n in (SDPA, "linear attention")}
     result = long.long(Plan(rounds=1), jobs, lengths=(64, 4096, 8192), width=16)
     assert [r["length"] for r in result["rows"]].count(8192) == 8 and not result["missing"]
     raced = [(g["task"], g["against"]) for g in result["goals"] if "against" in g]
@@ -123,12 +124,13 @@ def test_growth_is_held_against_what_the_declared_cost_grows_by(declared, own):
     if declared == "n log n":  # between 4096 and 65536 tokens
         assert math.log(65536 * 16 / (4096 * 12), 16) == pytest.approx(own, abs=1e-4)
     for more, met in ((0.14, True), (0.16, False)):
-        (goal,) = long._met([{"task": "a", "declared": declared, "time fp32, forward": own + more, "peak memory": 3.0}])
+        told = {"task": "a", "declared": declared, "time fp32, forward": own + more, "peak memory": 3.0}
+        (goal,) = long._met([told], {"a": Job({})})
         assert goal["met"] is met and goal["reached"] == own + more
 
 
 def test_the_long_suite_keeps_what_it_knows_after_each_form():
-    jobs = {n: long.JOBS[n] for n in (long.SDPA, "minGRU")}
+    jobs = {n: JOBS[n] for n in (SDPA, "minGRU")}
     kept: list = []
     plan = Plan(rounds=1, keep=lambda k: kept.append({**k, "rows": list(k["rows"])}))
     result = long.long(plan, jobs, lengths=(64, 128), width=32)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from panformer.core import product as module
-from panformer.core.families import Plain, is_plain, linear
+from panformer.core.maps import Plain, is_plain, linear
 from panformer.core.product import on_onednn, product, refuses
 
 needed = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")

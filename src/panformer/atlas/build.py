@@ -201,7 +201,7 @@ def _part(name: str, sources: Sources) -> dict[str, Any]:
 
 def _raced(use: str, sources: Sources) -> Iterator[dict[str, Any]]:
     """Where a mixer was raced: what was found of its growth, its times as a picture, and as a table."""
-    from ..bench.long import JOBS
+    from ..bench.jobs import JOBS
 
     names = [*(job for job, one in JOBS.items() if one.ours["use"] == use), *({use} - set(JOBS))]
     for suite in RACED:

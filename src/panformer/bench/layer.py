@@ -21,7 +21,8 @@ from ..measure.cost import trace
 from ..model import trunk
 from ..model.linears import replace_linears
 from .contest import OURS, OUTSIDE, Plan
-from .long import BOTH, FORWARD, PRECISIONS, TRANSFORMERS, WIDTH, passes
+from .jobs import TRANSFORMERS, WIDTH
+from .long import BOTH, FORWARD, PRECISIONS, passes
 from .race import Runner, Time, relay, timed
 from .step import rested
 from .venv import prepare

@@ -18,7 +18,7 @@ from ..core.families import Mixer
 from ..core.layout import Layout
 from ..core.part import find, known
 from .contest import OURS, OUTSIDE, PAUSE, Plan
-from .long import JOBS, SDPA, TRANSFORMERS, WIDTH, built
+from .jobs import JOBS, SDPA, TRANSFORMERS, WIDTH, built
 from .race import Runner, Time, relay
 from .venv import prepare
 from .worker import PeerFault, Worker

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Head, Linear, linear, stamp
+from ..core.families import Head, Linear, linear
 from ..core.layout import Layout
+from ..core.maps import stamp
 from ..core.part import Config as Base
 from ..core.part import Slot
 from ..core.product import product

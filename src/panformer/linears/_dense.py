@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core.families import Linear, stamp
+from ..core.families import Linear
+from ..core.maps import stamp
 from ..ops.activations import Activation
 
 FUSED: Mapping[Activation, tuple[str, str]] = {  # what oneDNN calls them

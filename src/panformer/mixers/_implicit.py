@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.families import stamp
 from ..core.layout import exporting
+from ..core.maps import stamp
 
 FADED = 0.01  # what is left of a window after its span
 

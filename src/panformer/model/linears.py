@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from ..core.errors import InputError
-from ..core.families import Linear, is_plain
+from ..core.families import Linear
+from ..core.maps import is_plain
 from ..core.spec import Stand
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import is_plain
 from ..core.layout import Batch, Layout
+from ..core.maps import is_plain
 from ..core.part import Config, config
 from ..core.spec import Stand
 from ..model.linears import replace_linears

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..core.families import Linear, is_plain
+from ..core.families import Linear
+from ..core.maps import is_plain
 
 A = TypeVar("A")
 Reach = Mapping[str, tuple[Tensor, Tensor]]  # the least and the largest number of each input of a map, by its path
