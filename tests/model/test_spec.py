@@ -54,6 +54,7 @@ BAD = [
     (layer(position="rope", mixer="fourier"), "cannot use position 'rope'"),
     (layer(mixer={"use": "cosine_attention", "heads": 2, "position": "alibi"}), "cannot use position 'alibi'"),
     (layer(mixer={"use": "attention", "heads": 2, "scale": 0}), "scale"),
+    (layer(mixer={"use": "mamba", "delta_min": 1.0}), "delta_min 1 is above delta_max 0.1"),
     (change(position="rope", schedule=[{"mixer": "fourier"}]), "would be ignored"),
     (change(causal=True, schedule=[{"mixer": "fourier"}]), "cannot stand in a causal model"),
     (change(dropout=1.5), "dropout"),

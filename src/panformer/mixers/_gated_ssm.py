@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.errors import InputError
 from ..core.families import Mixer, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
@@ -72,5 +73,7 @@ class GatedSSM(Mixer):
 
 def delta_bias(channels: int, low: float = 1e-3, high: float = 0.1) -> Tensor:
     """(channels,) whose softplus is spread evenly, on a log scale, from low to high."""
+    if low > high:
+        raise InputError(f"delta_min {low:g} is above delta_max {high:g}")
     delta = torch.empty(channels).uniform_(math.log(low), math.log(high)).exp()
     return delta + torch.log(-torch.expm1(-delta))  # the inverse of softplus
