@@ -1,15 +1,16 @@
 """Operators equal the naive forms of flash-linear-attention, which sum in float32.
 
-Its package wants the compiler of a GPU as soon as it is imported; these files need torch alone.
+They come from the environment of `panformer bench long --peers`: installed beside transformers, the package takes the
+place of its forms that need no GPU. These files themselves need torch and einops alone.
 """
 
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
-from pathlib import Path
+from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from panformer.bench.venv import home
 from panformer.core.layout import Layout
 from panformer.core.part import config
 from panformer.ops.delta_rule import delta_rule
@@ -23,10 +24,10 @@ D = torch.float64
 
 def naive(name):
     """The file of an operator's naive forms."""
-    home = find_spec("fla")
-    if home is None or not home.submodule_search_locations:
-        pytest.skip("flash-linear-attention is not installed")
-    place = Path(home.submodule_search_locations[0]) / "ops" / name / "naive.py"
+    pytest.importorskip("einops", reason="einops is not installed")
+    place = next(home().glob(f"long/lib/python*/site-packages/fla/ops/{name}/naive.py"), None)
+    if place is None:
+        pytest.skip("no peers: panformer bench long --peers installs flash-linear-attention")
     found = spec_from_file_location(f"naive_{name}", place)
     module = module_from_spec(found)
     found.loader.exec_module(module)
