@@ -1,9 +1,12 @@
 """Shared by all tests: one thread, one seed, so that any order gives the same numbers."""
 
 import gc
+import sys
 
 import pytest
 import torch
+
+sys.modules["fla"] = None  # transformers would take its kernels, which want a GPU; only its plain files are read here
 
 
 @pytest.hookimpl(wrapper=True)

@@ -179,7 +179,7 @@ def test_everything_up_to_the_model_needs_only_the_base_install():
         for p in _files()
         if LEVEL.get(p.relative_to(SRC).parts[0], len(LEVELS)) <= LEVEL["model"]
         and p.name != "__init__.py"
-        and not p.stem.endswith("_jit")  # device code, imported by the call that needs it
+        and not p.stem.endswith("_jit")  # compiled code, imported by the call that needs it
     ]
     allowed = _base_install() | {"panformer"}
     homes = importlib.metadata.packages_distributions()

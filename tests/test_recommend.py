@@ -41,3 +41,11 @@ def test_a_check_that_was_not_upheld_recommends_nothing():
     )
     assert len(told) == 1 and told[0][-1] == row.slug
     assert rest == [[], []]
+
+
+def test_what_attention_was_kept_from_seeing_is_said():
+    """A bare name would recommend against attention what was better than a window of it, or than half the input."""
+    lines = advice.quality(advice.checks()).rows
+    rather = {line[3] for line in lines if line[-1] == "longformer"}
+    assert rather == {"attention (window 9)", "attention (seen 64)"}
+    assert [line for line in lines if line[2] == line[3]] == []

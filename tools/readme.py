@@ -84,7 +84,7 @@ def claims() -> str:
 def longer() -> str:
     """A table for each task and training whose models were tested longer than trained, and docs/lengths.svg."""
     told = list(records.read(records.HOME).values())
-    found = [*lengths.compared(told), *lengths.tables(catalogue.rows())]
+    found = lengths.every(told, catalogue.rows())
     length_plots.write(found, ROOT / "docs" / "lengths.svg")
     out = ["## All positions, side by side", "", *Table("", *lengths.overview(told)).markdown(), ""]
     for t in found:

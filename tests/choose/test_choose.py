@@ -1,5 +1,6 @@
 """The main job as a person runs it: real processes, a real interruption, real refusals."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,11 @@ import time
 
 import pytest
 
+from panformer.choose.progress import Progress
+from panformer.choose.run import spent
 from panformer.cli.main import main
+from panformer.core.errors import WriteError
+from panformer.measure.store import Store
 
 MINUTES = "1.2"
 
@@ -158,6 +163,94 @@ def test_resuming_a_finished_run_repeats_its_report(chosen, files, run):
     assert json.loads(done.stdout) == report
 
 
+def test_ctrl_c_before_anything_is_kept(files, tmp_path, run, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("panformer.choose.run.opened", pressed)
+    done = run(*choose(files, tmp_path / "out"))
+    assert (done.returncode, done.stderr) == (130, "error: stopped\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_kill_left_half_written_goes(chosen, files, tmp_path, run):
+    out, _ = chosen
+    again = tmp_path / "farm"
+    shutil.copytree(out, again)
+    left = [again / "models" / ".attention-0.tmp-7-0a", again / ".best.tmp-7-0a", again / "work" / "identity-0"]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{")
+    (again / ".report.json.tmp-7").write_text("{")
+    assert run(*choose(files, again, "--resume")).returncode == 0
+    assert {p.name for p in again.iterdir()} == {p.name for p in out.iterdir()}
+    assert {p.name for p in (again / "models").iterdir()} == {p.name for p in (out / "models").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("place", "stage", "named"),
+    [
+        ("panformer.choose.report.os.replace", "measuring", "split.json"),
+        ("panformer.model.io._write", "baselines", "models/majority-class"),
+        ("panformer.choose.memory.save", "measuring", "rows.safetensors"),
+        ("panformer.choose.report.os.replace", None, "report.json"),
+    ],
+)
+def test_a_full_disk_is_told_and_a_later_resume_goes_on(chosen, files, tmp_path, run, monkeypatch, place, stage, named):
+    out, report = chosen
+    again = tmp_path / "farm"
+    shutil.copytree(out, again, ignore=shutil.ignore_patterns("best", "report.*"))
+    if named == "split.json":
+        (again / named).unlink()
+    with sqlite3.connect(again / "results.sqlite") as db:
+        db.execute("delete from units where stage = ?", (stage,))
+    db.close()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, full)
+        done = run(*choose(files, again, "--resume"))
+    said = [line for line in done.stderr.splitlines() if not line.startswith("[")]
+    kept = f"what was done is kept in {again}, go on with --resume"
+    assert (done.returncode, said) == (
+        2,
+        [f"error: {again}/{named}: could not write (No space left on device); {kept}"],
+    )
+    assert not list(again.rglob("*.tmp-*")), "something half-written was left"
+    done = run(*choose(files, again, "--resume"))
+    assert done.returncode == 0, done.stderr[-400:]
+    assert qualities(json.loads(done.stdout))["trials"] == qualities(report)["trials"]
+    assert json.loads((again / "split.json").read_text())
+
+
+def test_a_full_store_is_told(tmp_path):
+    with Store(tmp_path / "results.sqlite") as store:
+        store._db.execute("pragma max_page_count = 4")
+        with pytest.raises(WriteError, match=r"results\.sqlite: could not write"):
+            store.put("trial", "search", "x" * 100_000)
+        assert store.get("trial") is None
+
+
+def test_minutes_of_earlier_sittings_are_counted(chosen, capsys):
+    out, report = chosen
+    assert spent(out) == pytest.approx(sum(report["spent"].values()))
+    assert spent(out / "models") == 0, "looking for a store must not make one"
+    with Progress(0.5 - spent(out) / 60) as progress:
+        progress.say("going on")
+    left = int(capsys.readouterr().err.partition("about ")[2].split()[0])
+    assert left <= max(0, 30 - spent(out) + 1)
+
+
+def test_minutes_that_cannot_be_enough_are_refused_before_the_data_is_read(files, tmp_path, run, monkeypatch):
+    monkeypatch.setattr("panformer.choose.run.opened", lambda *_: pytest.fail("read"))
+    done = run("choose", files / "farm.csv", "--minutes", "0.001", "--out", tmp_path / "out")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    enough = float(done.stderr.split("is too little to try 2 mixers here; try ")[1])
+    assert 0.5 < enough < 3
+
+
 REFUSED = [
     (["--include", "atention"], "did you mean 'attention'"),
     (["--target", "crops"], "crops"),
@@ -208,7 +301,7 @@ def test_folders_in_the_way(chosen, files, tmp_path, run):
 def test_an_unwritable_place_is_told(files, tmp_path, run):
     tmp_path.chmod(0o500)
     done = run(*choose(files, tmp_path / "out"))
-    assert (done.returncode, "cannot be written" in done.stderr) == (2, True)
+    assert (done.returncode, "could not write" in done.stderr) == (2, True)
 
 
 def test_damaged_models_and_wrong_input(chosen, files, tmp_path, run):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from panformer.choose.plan import FIRST, SEARCH, final_plan, reserve, search_plan
+from panformer.choose.plan import FIRST, SEARCH, check_minutes, final_plan, needed, reserve, search_plan
 from panformer.choose.trial import LEAST, Pace
 from panformer.core.errors import InputError
 
@@ -38,6 +38,17 @@ def test_too_little_names_what_would_do():
     enough = float(str(fault.value).split()[-1])
     least = {name: p for name, p in FAST.items() if name in "ab"}
     assert len(search_plan(enough, 60 * enough - 7, least)["mixers"]) == 2, "what is asked for must be enough"
+
+
+def test_probes_end_when_the_minutes_can_no_longer_be_enough():
+    check_minutes(2, 120, 80)
+    check_minutes(2, needed(2), 80, 79, 90)
+    with pytest.raises(InputError, match=r"--minutes 1 is too little to try 2 mixers here; try 2\.") as fault:
+        check_minutes(1, needed(2) - 1, 80, 20, 20)
+    enough = float(str(fault.value).split()[-1])
+    check_minutes(enough, 60 * enough - 33 - 60, 80, 80, 80)
+    with pytest.raises(InputError, match="try 1 mixer"):
+        check_minutes(0.1, 6, 1)
 
 
 def test_one_mixer_may_stand_alone():

@@ -102,6 +102,8 @@ def test_the_page_says_what_happened():
         "a cpu",
         "1.0 minutes of the 10",
         "latency 2 ms",
+        "scored by accuracy: the share of rows answered right (higher is better)",
+        "(1 thread used)",
     ):
         assert words in text, f"{words!r} is missing"
     assert "latency 3 ms is over the limit of 2 ms" in text
@@ -136,7 +138,12 @@ def test_equal_contenders_are_not_called_better():
         entry(n, k, v, "1" * 40 + "0" * 10, 1.0, 0.1, s)
         for n, k, v, s in (("a", "candidate", 0.9, 3), ("b", "baseline", 0.89, 1))
     ]
-    assert "no better than b" in outcome.decide(entries, options(data="x"), TASK)["verdict"][1]
+    found = outcome.decide(entries, options(data="x"), TASK)
+    says = "both reach accuracy 0.8, the same on every row; 50 rows cannot rule out a difference of up to 0.071"
+    assert found["verdict"][1] == f"level with b on the test split: {says}"
+    assert found["compared"]["b"]["high"] == -found["compared"]["b"]["low"] == pytest.approx(0.0711, abs=1e-4)
+    entries[1] = entry("b", "baseline", 0.89, "0" * 10 + "1" * 40, 1.0, 0.1, 1)
+    assert "no better than b" in outcome.decide(entries, options(data="x"), TASK)["verdict"][1], "other rows are wrong"
 
 
 def test_a_difference_says_who_is_ahead():

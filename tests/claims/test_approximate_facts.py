@@ -18,6 +18,9 @@ def test_errors_of_the_matrix():
 def test_errors_of_the_answer():
     assert approximate.output_error(0, samples=32, draws=1, **FEW) < 1e-12
     assert approximate.output_error(0, samples=8, draws=2, **FEW) > 1e-6
+    others = [approximate.output_error(0, by, samples=8, draws=2, **FEW) for by in ("buckets", "features")]
+    assert len(set(others)) == 2 and all(e > 1e-6 for e in others)
+    assert approximate.output_error(0, "buckets", samples=28, draws=1, **FEW) < 1e-12  # one bucket holds all
     assert approximate.error_exponent(0, draws=2, steps=3, length=64) < 0
 
 

@@ -142,8 +142,8 @@ ASKS: dict[str, Callable[..., Answers]] = {"tokens": tokens, "typed": typed}
 # ---- decoding
 
 
-def decoded(case: Case, seed: int = 0) -> float:
-    """Cached decoding: ragged prompts, then four tokens one at a time; theirs with left padding, as it needs."""
+def decoded(case: Case, seed: int = 0, cached: Callable[..., Tensor] | None = None) -> float:
+    """Cached decoding: ragged prompts, then four tokens one at a time; theirs row by row, by `cached`."""
     peer, model, _ = pair(case, seed)
     rng = torch.Generator().manual_seed(seed)
     ids, _ = batch(peer.config.vocab_size, rng)
@@ -156,7 +156,7 @@ def decoded(case: Case, seed: int = 0) -> float:
             mine, stream = model.chunk(after[:, t : t + 1], stream)
             steps.append(mine[:, 0])
         for i, n in enumerate(LENGTHS):
-            theirs = _cached(peer, ids[i : i + 1, :n], after[i : i + 1])
+            theirs = (cached or _cached)(peer, ids[i : i + 1, :n], after[i : i + 1])
             worst = max(worst, error(torch.stack([s[i] for s in steps]), theirs))
     return worst
 

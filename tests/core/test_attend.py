@@ -241,3 +241,13 @@ def test_a_step_that_may_need_a_mask_is_refused(there):
     assert attend.why(q, k, v, Same() & Causal(), last, there, 0.3)["step"] is not None
     want = reference(q, k, v, Same() & Causal(), last, there, 0.3)
     torch.testing.assert_close(attend(q, k, v, Same() & Causal(), last, there, 0.3), want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_window_is_that_of_local_attention(causal):
+    public = pytest.importorskip("local_attention", reason="local-attention is not installed")
+    theirs = public.LocalAttention(4, causal=causal, exact_windowsize=True, use_rotary_pos_emb=False)
+    q, k, v = torch.randn(3, 2, 3, 20, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    score, at = Same() & Window(5), Layout.dense(2, 20)  # their 4 are those before the token itself
+    ours = attend(q, k, v, score & Causal() if causal else score, at, at, 5**-0.5)
+    torch.testing.assert_close(ours, theirs(q, k, v))

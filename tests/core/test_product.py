@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from panformer.core import product as module
 from panformer.core.families import Plain, is_plain, linear
-from panformer.core.product import product, refuses
+from panformer.core.product import on_onednn, product, refuses
 
 needed = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 
@@ -94,6 +94,57 @@ def test_it_says_what_it_refuses(monkeypatch):
     assert "multiplications" in refuses(*call)
     monkeypatch.setattr(module, "_gains", lambda: False)
     assert "whole processor" in refuses(*call)
+
+
+batched = pytest.mark.skipif(not module._keeps_digits(), reason="oneDNN would round products in fp32, or is not asked")
+
+
+@pytest.fixture
+def setting():
+    before = module._setting()
+    yield module._setting
+    module._set(before)
+
+
+@batched
+def test_oneDNN_is_asked_for_as_long_as_somebody_wants_it(setting):
+    before = setting()
+    with on_onednn():
+        with on_onednn():
+            assert setting() == "bf16"
+        with pytest.raises(KeyError), on_onednn():
+            raise KeyError
+        assert setting() == "bf16"
+    assert setting() == before
+
+
+@batched
+def test_who_wants_fewer_digits_keeps_that(setting):
+    module._set("tf32")
+    with on_onednn():
+        assert setting() == "tf32"
+    assert setting() == "tf32"
+
+
+@batched
+def test_batched_products_keep_all_digits():
+    rng = torch.Generator().manual_seed(0)
+    for b, m, k, n in ((1, 1, 64, 7), (8, 64, 64, 576), (3, 33, 500, 65), (16, 128, 16, 16)):
+        x, y = (torch.randn(s, generator=rng) for s in ((b, m, k), (b, k, n)))
+        for a, c in ((x, y), (x.mT.contiguous().mT, y), (x, y.mT.contiguous().mT)):
+            want = a.double() @ c.double()
+            with on_onednn():
+                got = torch.bmm(a, c)
+            assert (got - want).norm() <= 1e-6 * want.norm()
+
+
+def test_elsewhere_nothing_is_set(setting, monkeypatch):
+    if not hasattr(torch._C, "_get_fp32_precision_getter"):
+        pytest.skip("this torch has no such setting")
+    before = setting()
+    monkeypatch.setattr(module, "_gains", lambda: False)
+    with on_onednn():
+        assert setting() == before
 
 
 def test_maps_are_plain_and_say_so():

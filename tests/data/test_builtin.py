@@ -16,7 +16,7 @@ import torch
 from panformer.core.errors import EnvironmentGap, InputError
 from panformer.data import builtin, shipped
 from panformer.data.batch import Batches
-from panformer.data.builtin import BUILTIN, builtin_names
+from panformer.data.builtin import BUILTIN
 from panformer.data.open import open_data
 from panformer.data.prepare import load_prepare
 
@@ -44,7 +44,7 @@ def test_every_set_is_tested_here() -> None:
     assert set(EXPECT) == set(BUILTIN)
 
 
-@pytest.mark.parametrize("name", builtin_names())
+@pytest.mark.parametrize("name", sorted(BUILTIN))
 def test_builtin_loads(name: str) -> None:
     pytest.importorskip(NEEDS.get(name, "sklearn"), reason=f"{name} lies in an optional package")
     if BUILTIN[name].absent:

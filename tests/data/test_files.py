@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from panformer.core.errors import InputError
 from panformer.data.audio import log_mel, resample
-from panformer.data.images import resize
+from panformer.data.images import read_image, resize
 from panformer.data.open import open_data, records
 from panformer.data.prepare import Preparation, load_prepare
 
@@ -80,10 +81,29 @@ def test_unreadable_pictures_are_left_out_by_name(tmp_path: Path) -> None:
     (root / "cat" / ".hidden").write_text("x")
     data = open_data(str(root))
     assert any("bad.png: cannot be read as a picture" in r for r in data.refused)
-    assert any("notes.txt: is not image" in r for r in data.refused)
+    assert any("notes.txt: is no image file" in r for r in data.refused)
     assert any("stray.png: lies beside" in r for r in data.refused)
     assert any("1 of 17 image files" in w for w in data.facts["warnings"])
     assert len(data.refused) == 3
+
+
+def test_folders_name_classes_also_where_they_are_numbers_or_empty(tmp_path: Path) -> None:
+    for i in range(25):
+        for j in range(3):
+            (tmp_path / f"set/{i}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray((RNG.random((9, 9)) * 255).astype(np.uint8)).save(tmp_path / f"set/{i}/{j}.png")
+    (tmp_path / "set" / "none").mkdir()
+    data = open_data(str(tmp_path / "set"))
+    assert (data.task.kind, len(data.task.classes)) == ("classification", 25)
+    assert data.facts["why"][0] == "75 image files in 25 subfolders -> classification by subfolder"
+    assert not any("distinct" in line for line in data.facts["why"])
+    assert data.facts["warnings"] == ["no class is made of 'none': no image files are in there"]
+
+
+def test_a_picture_of_fractions_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(RNG.random((9, 9)).astype(np.float32), "F").save(tmp_path / "a.tiff")
+    with pytest.raises(InputError, match=r"a\.tiff: cannot be read as a picture \(its pixels are fractions"):
+        read_image(tmp_path / "a.tiff")
 
 
 def test_copied_pictures_stay_in_one_split(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Feature maps from frequencies, mirrors and codes: their formulas, what is drawn, and a public implementation."""
 
+import math
+
 import pytest
 import torch
 
@@ -113,3 +115,27 @@ def test_a_sign_lets_gradients_through_in_training_alone():
 def test_counts_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="do not divide into 3 components"):
         build("mixture", count=8, components=3)
+
+
+def test_a_longer_query_is_spikier_where_other_maps_cancel_its_length():
+    q, k = values(0)[:, :, :1], values(1)
+    entropy = {}
+    for use in ("norm_aware", "relu_without_its_constant"):
+        for length in (0.2, 1.0, 5.0):
+            one, other = build("norm_aware")(length * q, k) if use == "norm_aware" else ((length * q).relu(), k.relu())
+            weight = (one @ other.mT).clamp_min(1e-12)
+            weight = weight / weight.sum(-1, keepdim=True)
+            entropy[use, length] = -(weight * weight.log()).sum(-1).mean()
+    assert entropy["norm_aware", 0.2] > entropy["norm_aware", 1.0] > entropy["norm_aware", 5.0]
+    plain = [entropy["relu_without_its_constant", n] for n in (0.2, 1.0, 5.0)]
+    assert max(plain) - min(plain) < 1e-6
+
+
+def test_norm_aware_weights_by_hand():
+    feature, q, k = build("norm_aware", power=2.0), values(0), values(1)
+    one, other = feature(q, k)
+    i, j = q[1, 1, 3], k[1, 1, 7]
+    power = 2 * (0.5 + math.tanh(i.norm()))
+    pairs = [abs(a / i.norm()) ** power * b**2 for a, b in zip(i, j, strict=True) if a * b > 0]
+    torch.testing.assert_close(one[1, 1, 3] @ other[1, 1, 7], sum(pairs))
+    assert (one @ other.mT).min() >= 0 and feature(0 * q, k)[0].isfinite().all()

@@ -74,3 +74,10 @@ def test_pieces_of_a_sequence_are_the_sequence(monkeypatch):
     pieces = mixer(x, Layout.dense(2, 11))
     torch.testing.assert_close(pieces, whole)
     torch.testing.assert_close(torch.autograd.grad(pieces.sin().sum(), x)[0], slope)
+
+
+def test_long_columns_of_half_precision_do_not_overflow():
+    mixer, at = build("cross_covariance", heads=2), Layout.dense(1, 2 * cross_covariance.PIECE)
+    x = 50 * torch.randn(1, 1, WIDTH, dtype=D) + torch.randn(1, at.length, WIDTH, dtype=D)
+    want, got = mixer(x, at), mixer.half()(x.half(), at).double()
+    assert (got - want).norm() < 5e-3 * want.norm()

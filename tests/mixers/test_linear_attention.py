@@ -77,7 +77,7 @@ def test_a_slope_becomes_a_decay():
         ({"position": "hard_alibi", "causal": True}, "does not separate"),
         ({"position": "alibi"}, "causal"),
         ({"position": {"use": "alibi", "two_sided": True}, "causal": True}, "does not separate"),
-        ({"position": "learned"}, "neither rotates nor biases"),
+        ({"position": "learned"}, "kinds it takes: bias, rotate"),
         ({"heads": 3}, "does not divide into 3 heads"),
         ({"feature": "tanh"}, "feature"),
     ],

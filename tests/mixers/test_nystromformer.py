@@ -1,5 +1,6 @@
 """Nyström attention from its formula, and its exact form."""
 
+import pytest
 import torch
 
 from panformer.core.layout import Layout, pack
@@ -44,3 +45,19 @@ def test_segments_of_one_length_are_as_any_others():
 def test_the_iteration_inverts():
     a = (torch.eye(6, dtype=D) * 4 + torch.rand(2, 3, 6, 6, dtype=D)).softmax(-1)
     torch.testing.assert_close(inverse(a), torch.linalg.inv(a), rtol=1e-6, atol=1e-6)
+
+
+def test_is_that_of_transformers():
+    name = "transformers.models.nystromformer.modeling_nystromformer"
+    public = pytest.importorskip(name, reason="transformers is not installed")
+    sizes = {"hidden_size": WIDTH, "num_attention_heads": 2, "num_landmarks": 3, "segment_means_seq_len": 12}
+    theirs = public.NystromformerSelfAttention(public.NystromformerConfig(conv_kernel_size=3, **sizes)).double().eval()
+    ours = build("nystromformer", heads=2, landmarks=3, conv=3, bias=True)
+    for one, other in (("q", "query"), ("k", "key"), ("v", "value")):
+        getattr(ours, one).load_state_dict(getattr(theirs, other).state_dict())
+    with torch.no_grad():
+        ours.kernel.copy_(theirs.conv.weight.view(ours.kernel.shape))
+        torch.nn.init.eye_(ours.o.weight)  # theirs ends before that map
+        torch.nn.init.zeros_(ours.o.bias)
+    x = torch.randn(1, 12, WIDTH, dtype=D)  # of several rows theirs would start the inverse of all at the largest sum
+    torch.testing.assert_close(ours(x, Layout.dense(1, 12)), theirs(x)[0], rtol=1e-5, atol=1e-6)  # their unit is fp32

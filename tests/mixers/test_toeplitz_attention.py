@@ -69,7 +69,7 @@ def test_a_bias_of_any_size_cancels():
     ("options", "told"),
     [
         ({"position": "fire"}, "more than the distance"),
-        ({"position": "rope"}, "no bias"),
+        ({"position": "rope"}, "kinds it takes: bias"),
         ({"heads": 3}, "does not divide into 3 heads"),
     ],
 )

@@ -8,6 +8,7 @@ import yaml
 
 import panformer
 from panformer.core.errors import InputError
+from panformer.core.part import config, find, known
 from panformer.core.schedule import expand
 from panformer.core.spec import locate, read, resolve
 from panformer.core.tree import read_tree
@@ -51,6 +52,8 @@ BAD = [
     (layer(reads={"kv": "nobody"}), "no earlier layer has that name"),
     (layer(reads={"memory": "a"}, name="a"), "no earlier layer"),
     (layer(position="rope", mixer="fourier"), "cannot use position 'rope'"),
+    (layer(mixer={"use": "cosine_attention", "heads": 2, "position": "alibi"}), "cannot use position 'alibi'"),
+    (layer(mixer={"use": "attention", "heads": 2, "scale": 0}), "scale"),
     (change(position="rope", schedule=[{"mixer": "fourier"}]), "would be ignored"),
     (change(causal=True, schedule=[{"mixer": "fourier"}]), "cannot stand in a causal model"),
     (change(dropout=1.5), "dropout"),
@@ -165,3 +168,14 @@ def test_a_part_alone_refuses_what_its_layout_does_not_tell_of(family, use, shap
     with pytest.raises(InputError, match=r"a layout of 2 x 6 tokens needs x of shape \(2, 6, width\)"):
         made(torch.zeros(shape), panformer.Layout.dense(2, 6))
     assert made(torch.zeros(2, 6, 8), panformer.Layout.dense(2, 6)).shape == (2, 6, 8)
+
+
+@pytest.mark.parametrize("use", [m for m in known("mixers") if "position" in find("mixers", m).Config.model_fields])
+def test_a_mixer_refuses_a_position_that_it_has_no_hook_for(use):
+    """On its own too, inside another part, where no spec looks: it would be left out without a word."""
+    mixer = find("mixers", use)
+    for place in (find("positions", p) for p in known("positions")):
+        if place.kind not in (*mixer.positions, "none"):
+            tree = {**mixer.examples[0], "use": use, "position": {"use": place.use(), **place.examples[0]}}
+            with pytest.raises(InputError, match=f"cannot use position '{place.use()}'"):
+                config("mixers", tree).build(16)

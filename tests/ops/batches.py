@@ -15,3 +15,10 @@ BATCHES = {
     "packed": Layout.packed([1, 2, 3, 4, 6]),
     "mixed": MIXED,
 }
+LONGER = {  # for what works in blocks of eight tokens
+    "dense": Layout.dense(2, 29),
+    "packed": Layout.packed([23, 2, 21]),
+    "right": Layout.padded([26, 3, 20]),
+    "left": Layout.padded([26, 3, 20], side="left"),
+    "one token": Layout.dense(1, 1),
+}

@@ -16,6 +16,8 @@ from panformer.ops.attend import attend, reference
 from panformer.ops.kernels import attend_blocks
 from panformer.ops.shares import attend_in_shares, shares, work
 
+from .batches import LONGER
+
 SLOPE = torch.tensor([0.5, 0.25, 0.1, 0.05], dtype=torch.float64)
 SCORES = {
     "same": Same(),
@@ -26,13 +28,6 @@ SCORES = {
     "two-sided": Same() + Slope(SLOPE, two_sided=True),
     "head windows": (Same() & Causal()) + HeadWindow(torch.tensor([1, 2, 7, -1])),
     "documents mix": Causal() + Slope(SLOPE),
-}
-LAYOUTS = {
-    "dense": Layout.dense(2, 29),
-    "packed": Layout.packed([23, 2, 21]),
-    "right": Layout.padded([26, 3, 20]),
-    "left": Layout.padded([26, 3, 20], side="left"),
-    "one token": Layout.dense(1, 1),
 }
 
 
@@ -58,10 +53,10 @@ def close(a, b, within=1e-12):
 
 
 @pytest.mark.parametrize(
-    ("score", "form", "groups", "cap"), list(itertools.product(SCORES, LAYOUTS, [1, 4], [None, 0.5]))
+    ("score", "form", "groups", "cap"), list(itertools.product(SCORES, LONGER, [1, 4], [None, 0.5]))
 )
 def test_blocks_are_the_reference(score, form, groups, cap):
-    at = LAYOUTS[form]
+    at = LONGER[form]
     at = Layout(at.seg, at.pos, full=at.full)
     args = inputs(at, at, groups)
     rest = (SCORES[score], at, at, 0.4, 0.0, cap)

@@ -1,16 +1,15 @@
 """Operators equal the naive forms of flash-linear-attention, which sum in float32.
 
-They come from the environment of `panformer bench long --peers`: installed beside transformers, the package takes the
-place of its forms that need no GPU. These files themselves need torch and einops alone.
+Its package wants the compiler of a GPU as soon as it is imported; these files need torch alone.
 """
 
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from panformer.bench.venv import home
 from panformer.core.layout import Layout
 from panformer.core.part import config
 from panformer.ops.delta_rule import delta_rule
@@ -24,10 +23,10 @@ D = torch.float64
 
 def naive(name):
     """The file of an operator's naive forms."""
-    pytest.importorskip("einops", reason="einops is not installed")
-    place = next(home().glob(f"long/lib/python*/site-packages/fla/ops/{name}/naive.py"), None)
-    if place is None:
-        pytest.skip("no peers: panformer bench long --peers installs flash-linear-attention")
+    try:
+        place = distribution("fla-core").locate_file(f"fla/ops/{name}/naive.py")
+    except PackageNotFoundError:
+        pytest.skip("flash-linear-attention is not installed")
     found = spec_from_file_location(f"naive_{name}", place)
     module = module_from_spec(found)
     found.loader.exec_module(module)
@@ -68,12 +67,11 @@ def test_a_decay_for_each_head_as_in_mamba_2(form):
     close([ours, last], [y.transpose(1, 2), s])
 
 
-@pytest.mark.parametrize("form", ["chunk", "recurrent"])
-def test_linear_attention(form):
+def test_linear_attention():
     q, k, v = drawn((SIZE,), (SIZE,), (VALUE,))
-    found = getattr(naive("linear_attn"), f"naive_{form}_linear_attn")(*turned(q, k, v))
-    y = found if form == "chunk" else found[0]
-    close([linear_attention(q * SIZE**-0.5, k, v, AT, True, None)], turned(y))
+    module, inputs = naive("linear_attn"), turned(q, k, v)
+    for y in (module.naive_chunk_linear_attn(*inputs), module.naive_recurrent_linear_attn(*inputs)[0]):
+        close([linear_attention(q * SIZE**-0.5, k, v, AT, True, None)], turned(y))
 
 
 def test_retention():

@@ -10,16 +10,9 @@ from panformer.ops.gated_linear import gated_linear, reference, traced
 from panformer.ops.kernels import gated_linear_blocks, room
 from panformer.ops.linear_attention import linear_attention
 
+from .batches import BATCHES, MIXED
+
 HEADS, SIZE, VALUE = 2, 3, 4
-SEG = torch.tensor([[0, 0, 1, 1, 1, 1, 2, -1, -1, -1], [-1, 0, 0, 0, 0, 0, 0, 1, 1, 1]])
-MIXED = Layout(SEG, torch.zeros(2, 10, 1, dtype=torch.int64))
-LAYOUTS = {
-    "dense": Layout.dense(2, 10),
-    "left": Layout.padded([10, 3, 1], side="left"),
-    "right": Layout.padded([2, 10, 5]),
-    "packed": Layout.packed([1, 2, 3, 4, 6]),
-    "mixed": MIXED,
-}
 
 
 @pytest.fixture(params=[4, 3, 16, 1], autouse=True)
@@ -38,9 +31,9 @@ def _inputs(at, seed=0):
     return [q, k, v, -f.exp() * torch.tensor([0.1, 1.0, 900.0])]
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", BATCHES)
 def test_blocks_are_the_loop(name):
-    at, results = LAYOUTS[name], []
+    at, results = BATCHES[name], []
     for backend in ("reference", "blocks"):
         leaves = [z.requires_grad_() for z in _inputs(at)]
         with only(backend, gated_linear):
@@ -51,7 +44,7 @@ def test_blocks_are_the_loop(name):
 
 
 def test_loop_is_the_formula():
-    q, k, v, fall = (z[:1, :1] for z in _inputs(LAYOUTS["dense"]))
+    q, k, v, fall = (z[:1, :1] for z in _inputs(BATCHES["dense"]))
     y, last = reference(q, k, v, fall, Layout.dense(1, 10), None)
     s = torch.zeros(VALUE, SIZE, dtype=torch.float64)
     for t in range(10):
@@ -62,7 +55,7 @@ def test_loop_is_the_formula():
 
 @pytest.mark.parametrize("widths", [(10,), (1,) * 10, (3, 5, 2)])
 def test_stream_is_whole(widths):
-    at, leaves, i, outs = LAYOUTS["dense"], _inputs(LAYOUTS["dense"]), 0, []
+    at, leaves, i, outs = BATCHES["dense"], _inputs(BATCHES["dense"]), 0, []
     whole, last = reference(*leaves, at, None)
     s = torch.zeros(2, HEADS, SIZE, VALUE, dtype=torch.float64)
     for w in widths:
@@ -82,7 +75,7 @@ def test_gradients_and_none_across_documents():
 
 
 def test_equal_rates_are_a_decay_and_traced_is_the_reference():
-    at = LAYOUTS["dense"]
+    at = BATCHES["dense"]
     q, k, v, fall = _inputs(at)
     rate = fall[..., :1]
     down = rate[..., 0].cumsum(-1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from panformer.ops.clusters import _largest, best, centred, settled
+from panformer.ops.clusters import _largest, best, centred, nearest, settled
 from panformer.ops.group_attention import group_attention, reference
 from panformer.ops.hashing import cross_polytope
 from panformer.ops.kernels import group_attention_sorted
@@ -39,7 +39,10 @@ def test_a_query_sees_each_key_near_it_in_any_round_once(rounds, causal):
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize(("rounds", "queries"), [(1, 50), (3, 50), (1, 41), (3, 41), (2, 1)])
 @pytest.mark.parametrize("window", [1, 3, 7, 60])
-def test_sorted_equals_the_matrix_with_gradients(rounds, queries, window, causal):
+@pytest.mark.parametrize("table", [3, 512])
+def test_sorted_equals_the_matrix_with_gradients(rounds, queries, window, causal, table, monkeypatch):
+    for name, value in {"STRIP": 4, "TILE": 2, "KINDS": 2, "TABLE": table}.items():
+        monkeypatch.setattr(group_attention_sorted, name, value)
     q, k, v, group = inputs(rounds, queries)
     leaves = [x.requires_grad_() for x in (q, k, v)]
     want, got = (f(q, k, v, group, window, causal, 0.5) for f in (reference, group_attention_sorted.run))
@@ -49,6 +52,20 @@ def test_sorted_equals_the_matrix_with_gradients(rounds, queries, window, causal
     ]
     for a, b in zip(*slopes, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_strips_reach_no_further_than_their_groups_and_windows():
+    group = torch.arange(640)[None, None] // 80  # eight groups of 80 places, ten strips
+    reach = {
+        window: [
+            (s.lead, s.trail, s.which.tolist()) for s in group_attention_sorted._Order(group, window, True).strips()
+        ]
+        for window in (33, 128)
+    }
+    assert reach[33] == [(0, 0, [0, 5]), (32, 0, [1, 2, 3, 4, 6, 7, 8, 9])]
+    assert reach[128] == [(0, 0, [0, 5]), (32, 0, [3, 4, 8, 9]), (64, 0, [1, 2, 6, 7])]
+    both = [(s.lead, s.trail) for s in group_attention_sorted._Order(group, 33, False).strips()]
+    assert both == [(0, 32), (32, 0), (32, 32)]
 
 
 def test_long_sequences_are_sorted_and_few_queries_are_not():
@@ -68,10 +85,12 @@ def test_k_means_moves_to_the_mean_direction_and_leaves_what_nothing_is_near():
     x = torch.tensor([[[1.0, 0], [0.6, 0.8], [-1, 0]]], dtype=D)
     means = torch.tensor([[[0.8, 0.6], [-0.8, 0.6], [0, -1]]], dtype=D)
     want = torch.tensor([[[1.6, 0.8], [-1, 0], [0, -1]]], dtype=D)
-    torch.testing.assert_close(centred(x, means), torch.nn.functional.normalize(want, dim=-1))
+    torch.testing.assert_close(
+        centred(x.transpose(0, 1), nearest(x, means).mT, means), torch.nn.functional.normalize(want, dim=-1)
+    )
     middles = torch.eye(4, dtype=D)
     x = torch.nn.functional.normalize(middles.repeat(9, 1) + 0.1 * torch.randn(36, 4, dtype=D), dim=-1)
-    found = settled(x[None], 4)[0]
+    found = settled(x[:, None], 4)[0]
     assert sorted((found @ middles.T).argmax(-1).tolist()) == [0, 1, 2, 3]
 
 

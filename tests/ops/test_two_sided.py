@@ -3,24 +3,15 @@
 import pytest
 import torch
 
-from panformer.core.layout import Layout
 from panformer.ops.backend import only
 from panformer.ops.gated_linear import reference as recurrence
 from panformer.ops.kernels import linear_attention_blocks
 from panformer.ops.reverse import reverse
 from panformer.ops.two_sided import quasiseparable, two_sided
 
+from .batches import BATCHES
+
 HEADS, SIZE, VALUE = 2, 3, 4
-LAYOUTS = {
-    "dense": Layout.dense(2, 10),
-    "left": Layout.padded([10, 3, 1], side="left"),
-    "right": Layout.padded([2, 10, 5]),
-    "packed": Layout.packed([1, 2, 3, 4, 6]),
-    "mixed": Layout(
-        torch.tensor([[0, 0, 1, 1, 1, 1, 2, -1, -1, -1], [-1, 0, 0, 0, 0, 0, 0, 1, 1, 1]]),
-        torch.tensor([[0, 1, 0, 1, 2, 3, 0, 0, 0, 0], [0, 0, 1, 2, 3, 4, 5, 0, 1, 2]])[..., None],
-    ),
-}
 
 
 @pytest.fixture(params=[4, 64, 1], autouse=True)
@@ -66,9 +57,9 @@ def _alike(at, runs, inputs):
             torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", BATCHES)
 def test_matrix_scans_and_recurrences_are_one(name):
-    at = LAYOUTS[name]
+    at = BATCHES[name]
 
     def pinned(backend):
         def run(*z):
@@ -80,9 +71,9 @@ def test_matrix_scans_and_recurrences_are_one(name):
     _alike(at, [pinned("reference"), pinned("scans"), lambda *z: _two_rnns(*z, at)], _inputs(at))
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", BATCHES)
 def test_quasiseparable_is_its_matrices(name):
-    at = LAYOUTS[name]
+    at = BATCHES[name]
 
     def pinned(backend):
         def run(*z):
@@ -95,7 +86,7 @@ def test_quasiseparable_is_its_matrices(name):
 
 
 def test_without_decay_it_is_linear_attention_and_with_one_rate_it_depends_on_distance():
-    at = LAYOUTS["dense"]
+    at = BATCHES["dense"]
     q, k, v, fall = _inputs(at)
     plain = (q @ k.mT) @ v
     torch.testing.assert_close(two_sided(q, k, v, None, at), plain)
@@ -106,9 +97,9 @@ def test_without_decay_it_is_linear_attention_and_with_one_rate_it_depends_on_di
     torch.testing.assert_close(two_sided(q, k, v, same, at), (q @ k.mT * weight) @ v)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", BATCHES)
 def test_reversed_twice_is_the_same_and_once_is_each_sequence_turned(name):
-    at = LAYOUTS[name]
+    at = BATCHES[name]
     x = torch.randn(at.batch, at.length, 2)
     torch.testing.assert_close(reverse(reverse(x, at), at), x)
     turned = reverse(x, at)

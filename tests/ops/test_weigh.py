@@ -15,6 +15,8 @@ from panformer.ops.backend import only
 from panformer.ops.kernels import attend_blocks
 from panformer.ops.weigh import reference, softmax, weigh
 
+from .batches import LONGER
+
 SLOPE = torch.tensor([0.5, 0.25, 0.1, 0.05], dtype=torch.float64)
 SCORES = {
     "same": Same(),
@@ -24,13 +26,6 @@ SCORES = {
     "two-sided window": Same() & Window(3),
     "sloped": (Same() & Causal()) + Slope(SLOPE),
     "documents mix": Causal() + Slope(SLOPE),
-}
-LAYOUTS = {
-    "dense": Layout.dense(2, 29),
-    "packed": Layout.packed([23, 2, 21]),
-    "right": Layout.padded([26, 3, 20]),
-    "left": Layout.padded([26, 3, 20], side="left"),
-    "one token": Layout.dense(1, 1),
 }
 
 
@@ -51,11 +46,11 @@ def plain(score, keep, seen):
     return softmax(score, keep)
 
 
-@pytest.mark.parametrize(("score", "layout"), itertools.product(SCORES, LAYOUTS))
+@pytest.mark.parametrize(("score", "layout"), itertools.product(SCORES, LONGER))
 @pytest.mark.parametrize("use", known("normalisers"))
 def test_kernels_are_the_formula(use, score, layout):
     options = find("normalisers", use).examples[0]
-    at, part = LAYOUTS[layout], config("normalisers", {"use": use, **options}).build(4).double()
+    at, part = LONGER[layout], config("normalisers", {"use": use, **options}).build(4).double()
     for kernel in weigh.kernels:
         leaves = inputs(at)
         args = (*leaves, SCORES[score], at, at, 0.4, part, 0.0, 2.0)
@@ -70,10 +65,10 @@ def test_kernels_are_the_formula(use, score, layout):
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", LONGER)
 @pytest.mark.parametrize("score", SCORES)
 def test_softmax_weights_are_attention(score, layout):
-    at = LAYOUTS[layout]
+    at = LONGER[layout]
     args = (*inputs(at), SCORES[score], at, at, 0.4)
     torch.testing.assert_close(weigh(*args, plain), attend(*args), rtol=1e-10, atol=1e-12)
 
@@ -94,7 +89,7 @@ def test_keys_are_counted_by_the_score_and_a_query_without_any_gives_nothing():
 
 
 def test_gradients_are_right_in_blocks():
-    at, part = LAYOUTS["right"], config("normalisers", "standardised").build(4).double()
+    at, part = LONGER["right"], config("normalisers", "standardised").build(4).double()
 
     def run(*z):
         with only("rows", weigh):

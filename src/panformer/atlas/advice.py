@@ -103,16 +103,34 @@ def quickest(told: Mapping[str, Any]) -> Table:
 
 
 def arms(row: Any, check: Check, other: str = "control") -> tuple[str, str]:
-    """The candidate and another arm in words: their mixers where these differ, else whatever differs."""
+    """The candidate and another arm in words: their mixers where these differ, and what keeps one from seeing all of
+    its input; else whatever differs."""
     told = check["check"]
     ours, theirs = _arm(row, told.get("change")), _arm(row, told[other])
     names = _parts(ours), _parts(theirs)
     if names[0] != names[1]:
-        return names
-    a, b = _words(ours, theirs, told.get("change")), _words(theirs, ours, told[other])
-    mine, rest = [w for w in a if w not in b][:3], [w for w in b if w not in a][:3]
-    told = [f"{names[0]} ({', '.join(said)})" if said else names[0] for said in (mine, rest)]
-    return told[0], told[1]
+        mine, rest = _less(ours, told.get("change")), _less(theirs, told[other])
+    else:
+        a, b = _words(ours, theirs, told.get("change")), _words(theirs, ours, told[other])
+        mine, rest = [w for w in a if w not in b][:3], [w for w in b if w not in a][:3]
+    one, two = (f"{name} ({', '.join(said)})" if said else name for name, said in zip(names, (mine, rest), strict=True))
+    return one, two
+
+
+def _less(spec: Mapping[str, Any], change: Any) -> list[str]:
+    """What the names of parts do not tell: that attention has a window or a pattern, that the task is another."""
+    layers = [layer for stage in spec["schedule"] for layer in stage.get("pattern", [stage])]
+    mixers = [m for m in (layer.get("mixer") for layer in layers) if isinstance(m, Mapping) and m["use"] == "attention"]
+    said = [f"{key} {_named(m[key])}" for m in mixers for key in ("window", "pattern") if m.get(key)]
+    return list(dict.fromkeys([*said, *_task(change)]))
+
+
+def _named(value: Any) -> Any:
+    return value["use"] if isinstance(value, Mapping) else value
+
+
+def _task(change: Any) -> list[str]:
+    return [f"{_short(key)} {value}" for key, value in _leaves((change or {}).get("task") or {}).items()]
 
 
 def _words(spec: Mapping[str, Any], other: Mapping[str, Any], change: Any) -> list[str]:
@@ -121,7 +139,8 @@ def _words(spec: Mapping[str, Any], other: Mapping[str, Any], change: Any) -> li
     leaves = {k: v for k, v in _leaves(spec).items() if theirs.get(k) != v}
     if not leaves and change:
         leaves = {k: v for home in ("task", "train", "with") for k, v in _leaves(change.get(home) or {}).items()}
-    return list(dict.fromkeys(f"{_short(key)} {value}" for key, value in leaves.items() if _short(key) not in SILENT))
+    words = [f"{_short(key)} {value}" for key, value in leaves.items() if _short(key) not in SILENT]
+    return list(dict.fromkeys([*_task(change), *words]))
 
 
 def _short(key: str) -> str:

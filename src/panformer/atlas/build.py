@@ -237,7 +237,7 @@ def _comparison(told: dict[str, Any]) -> dict[str, Any]:
 def _lengths(sources: Sources) -> dict[str, Any]:
     told = list(sources.records.values())
     whole = Table("All comparisons", *lengths.overview(told)) if lengths.longer(told) else None
-    return {"whole": whole, "tables": [_longer(t) for t in [*lengths.compared(told), *lengths.tables(sources.rows)]]}
+    return {"whole": whole, "tables": [_longer(t) for t in lengths.every(told, sources.rows)]}
 
 
 def _longer(found: lengths.Table) -> dict[str, Any]:

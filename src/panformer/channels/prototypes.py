@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..core.errors import InputError
-from ..core.families import Channel, linear
+from ..core.families import Channel, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -34,9 +33,7 @@ class Prototypes(Channel):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"prototypes: width {width} does not divide into {c.heads} heads")
-        size = width // c.heads
+        size = head_width(self, width, c.heads)
         self.heads, self.steps, self.beta = c.heads, c.steps, size**-0.5 if c.beta is None else c.beta
         self.q, self.o = linear(width, width, c.bias), linear(width, width, c.bias)
         self.stored, self.values = (nn.Parameter(torch.randn(c.heads, c.patterns, size)) for _ in range(2))

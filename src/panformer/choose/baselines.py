@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from ..core.errors import require
 from ..data.base import Dataset, Examples
+from ..data.raw import counted
 from ..measure.quality import Quality, quality
 from . import features as feature
 from .ngram import fit_ngram
@@ -91,7 +92,7 @@ def _logistic(data: Dataset) -> Iterator[Fitted]:
         weight, bias = model.coef_.T, model.intercept_
         if weight.shape[1] == 1:  # two classes: one score for the second
             weight, bias = np.hstack([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
-        yield Linear({"weight": weight, "bias": bias}, features=features), f"{features.kind} features, C {c:g}{told}"
+        yield Linear({"weight": weight, "bias": bias}, features=features), f"{features.told}, C {c:g}{told}"
 
 
 def _ridge(data: Dataset) -> Iterator[Fitted]:
@@ -102,7 +103,7 @@ def _ridge(data: Dataset) -> Iterator[Fitted]:
     for alpha in (0.1, 1.0, 10.0, 100.0, 1000.0):
         model = linear.Ridge(alpha=alpha).fit(x, y)
         arrays = {"weight": model.coef_, "bias": np.asarray(model.intercept_)}
-        yield Linear(arrays, features=features), f"{features.kind} features, alpha {alpha:g}{told}"
+        yield Linear(arrays, features=features), f"{features.told}, alpha {alpha:g}{told}"
 
 
 def _nearest(data: Dataset) -> Iterator[Fitted]:
@@ -112,7 +113,7 @@ def _nearest(data: Dataset) -> Iterator[Fitted]:
     for k in (1, 3, 5, 9, 15):
         if k <= len(train):
             arrays = {"rows": x, "answers": answers}
-            yield Nearest(arrays, {"k": k}, features), f"{features.kind} features, {k} neighbours{told}"
+            yield Nearest(arrays, {"k": k}, features), f"{features.told}, {counted(k, 'neighbour')}{told}"
 
 
 def _kernel(data: Dataset) -> Iterator[Fitted]:
@@ -126,7 +127,7 @@ def _kernel(data: Dataset) -> Iterator[Fitted]:
         for alpha in (0.01, 0.3):
             model = ridge.KernelRidge(kernel="rbf", gamma=gamma, alpha=alpha).fit(x, answers - middle)
             arrays = {"rows": x, "weight": model.dual_coef_, "bias": middle}
-            note = f"RBF kernel ridge on {features.kind} features, gamma {gamma:.2g}, alpha {alpha:g}{told}"
+            note = f"RBF kernel ridge on {features.told}, gamma {gamma:.2g}, alpha {alpha:g}{told}"
             yield Kernel(arrays, {"gamma": float(gamma), "sharp": SHARP}, features), note
 
 
@@ -158,7 +159,7 @@ def _trees(data: Dataset) -> Iterator[Fitted]:
             options, sets[0], rounds, [sets[1]], callbacks=[lightgbm.early_stopping(10, verbose=False)]
         )
         text = model.model_to_string(num_iteration=model.best_iteration)
-        note = f"{features.kind} features, {model.best_iteration} rounds of {leaves} leaves{told}"
+        note = f"{features.told}, {counted(model.best_iteration, 'round')} of {leaves} leaves{told}"
         yield Trees({}, {"classes": classes}, features, text), note
 
 

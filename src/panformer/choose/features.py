@@ -40,6 +40,12 @@ class Features(BaseModel):
     arrays: dict[str, np.ndarray] = {}
     grams: tuple[str, ...] = ()  # the vocabulary: strings whose characters are token ids
 
+    @property
+    def told(self) -> str:
+        """In words for a report."""
+        words = {"grams": "n-gram", "flat": "flattened", "summary": "mean-and-spread", "cells": "column"}
+        return f"{words.get(self.kind, self.kind)} features"
+
     def __call__(self, x: Tensor, lengths: Tensor | None = None) -> Rows:
         if self.kind == "grams":
             return self._weigh(x, lengths)

@@ -22,6 +22,7 @@ from ..train.interrupt import Interrupted
 from ..train.loop import Fit, Train, compute
 from . import forms, saved, trial
 from .propose import sample
+from .report import replace_file
 
 GOALS = {
     "classification": ("classify",),
@@ -123,6 +124,6 @@ def train(
         "curve": trial.curve(fit),
     }  # fmt: skip
     saved.write(out / "model", model, data, wishes)
-    (out / "train.json").write_text(json.dumps(report, indent=1) + "\n")
+    replace_file(out / "train.json", json.dumps(report, indent=1) + "\n")
     io.verify(out / "model")
     return report

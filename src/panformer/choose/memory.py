@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ..core.errors import PanformerError
+from ..core.errors import PanformerError, writing
 from ..core.memory import give_back, peak, peak_from_here
 
 CALLS = 3
@@ -26,7 +26,8 @@ CALLS = 3
 def peaks_mb(folders: list[Path], x: Tensor, lengths: Tensor | None, scratch: Path) -> list[float]:
     """MB that answering these rows takes with each model, every one measured in a process of its own."""
     rows = scratch / "rows.safetensors"
-    save_file({"x": x.contiguous()} | ({} if lengths is None else {"lengths": lengths}), rows)
+    with writing(rows):
+        rows.write_bytes(save({"x": x.contiguous()} | ({} if lengths is None else {"lengths": lengths})))
     call = [
         sys.executable,
         "-m",
@@ -35,8 +36,10 @@ def peaks_mb(folders: list[Path], x: Tensor, lengths: Tensor | None, scratch: Pa
         str(torch.get_num_threads()),
         *map(str, folders),
     ]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=300, check=False)
-    rows.unlink()
+    try:
+        done = subprocess.run(call, capture_output=True, text=True, timeout=300, check=False)
+    finally:
+        rows.unlink()
     if done.returncode:
         raise PanformerError(
             f"peak memory could not be measured: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"

@@ -17,6 +17,8 @@ from ..measure.statistics import Interval, Statistic, over_both, pareto
 from .finals import Entry, valid
 from .options import Options
 
+ROUNDING = 1e-12  # relative difference of two means over seeds that is no difference
+
 
 def cost(entry: Entry, batch: int) -> dict[str, float | None]:
     """What the limits are about."""
@@ -44,10 +46,11 @@ def decide(entries: list[Entry], options: Options, task: Task) -> dict[str, Any]
     first = [next((e for e in others if e["kind"] == kind), None) for kind in ("baseline", "candidate")]
     rivals = [e for e in others if e is others[0] or e in first]
     pairs = {e["name"]: compared(winner, e, sign) for e in rivals}
+    rows = 0.0 if task.lower_is_better else sum(winner["runs"][0]["scores"]["weights"])  # that are right or wrong
     return {
         "winner": winner["name"], "ranking": [e["name"] for e in fits], "over": over, "front": sorted(pareto(points)),
-        "compared": {n: _plain(i) for n, i in pairs.items()},
-        "verdict": [_names(winner), *(_says(n, i, task) for n, i in pairs.items())],
+        "compared": {n: _plain(i.unsure_apart(rows)) for n, i in pairs.items()},
+        "verdict": [_names(winner), *(_says(n, i, task, winner["test"]["mean"], rows) for n, i in pairs.items())],
     }  # fmt: skip
 
 
@@ -63,8 +66,12 @@ def compared(a: Entry, b: Entry, sign: float) -> Interval:
     first, second = _mean(a), _mean(b)
     ours, theirs = [r["test"] for r in a["runs"]], [r["test"] for r in b["runs"]]
     many = max(len(ours), len(theirs))
-    apart = [sign * (y - x) for x, y in zip(np.resize(ours, many), np.resize(theirs, many), strict=True)]
-    return over_both(lambda at: sign * (second(at) - first(at)), len(a["runs"][0]["scores"]["weights"]), apart)
+
+    def apart(ours: Any, theirs: Any) -> np.ndarray:
+        return np.where(np.isclose(ours, theirs, rtol=ROUNDING, atol=0), 0.0, sign * (theirs - ours))
+
+    seeds = apart(np.resize(ours, many), np.resize(theirs, many)).tolist()
+    return over_both(lambda at: apart(first(at), second(at)), len(a["runs"][0]["scores"]["weights"]), seeds)
 
 
 def _mean(entry: Entry) -> Statistic:
@@ -77,8 +84,14 @@ def _names(winner: Entry) -> str:
     return f"winner: {winner['name']} ({winner['kind']}; {winner['note']})"
 
 
-def _says(name: str, apart: Interval, task: Task) -> str:
+def _says(name: str, apart: Interval, task: Task, reached: float, rows: float) -> str:
     """The comparison in one sentence, on the test split."""
+    if apart.nothing:
+        room = apart.unsure_apart(rows).high
+        left = f"; {rows:.0f} rows cannot rule out a difference of up to {room:.2g}" if room else ""
+        return (
+            f"level with {name} on the test split: both reach {task.measure} {reached:.4g}, the same on every row{left}"
+        )
     span = f"95% interval {apart.low + 0.0:.4g} to {apart.high + 0.0:.4g}"
     told = f"{task.measure} apart by {apart.mean + 0.0:.4g} ({span}, positive: the winner is better)"
     if apart.low > 0:

@@ -15,7 +15,7 @@ class Progress:
     """
 
     def __init__(self, minutes: float | None = None) -> None:
-        self.minutes, self.total, self.began = minutes, 60 * (minutes or 1), time.monotonic()
+        self.total, self.began = 60.0 if minutes is None else 60 * max(0.0, minutes), time.monotonic()
         self._bar: Any = None
         self._task: Any = None
 

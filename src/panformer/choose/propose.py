@@ -50,17 +50,23 @@ class Proposal:
     batch: int  # rows of a training step
 
 
-def propose(data: Dataset, limits: Limits, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Proposal:
-    """Every mixer that fits. Raises InputError where a name is unknown or nothing is left."""
+def asked(include: tuple[str, ...], exclude: tuple[str, ...]) -> list[str]:
+    """The mixers that are wished for. Raises InputError where a name is unknown."""
     every = known("mixers")
     for name in (*include, *exclude):
         if name not in every:
             raise unknown("mixer", name, every)
+    return [n for n in every if n not in exclude and (not include or n in include)]
+
+
+def propose(data: Dataset, limits: Limits, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Proposal:
+    """Every mixer that fits. Raises InputError where a name is unknown or nothing is left."""
+    every, wished = known("mixers"), asked(include, exclude)
     batch = 4 if data.task.kind == "language" else 32 if len(data.train) < 5000 else 64
     families: dict[str, Family] = {}
     excluded: dict[str, str] = {}
     for name in every:
-        if name in exclude or (include and name not in include):
+        if name not in wished:
             excluded[name] = "left out by --exclude" if name in exclude else "not named by --include"
             continue
         try:
@@ -68,8 +74,8 @@ def propose(data: Dataset, limits: Limits, include: tuple[str, ...] = (), exclud
         except InputError as fault:
             excluded[name] = str(fault)
     if not families:
-        asked = [n for n in include if n in excluded] or every
-        raise InputError(f"no mixer fits this data; {asked[0]}: {excluded[asked[0]]}")
+        first = (wished or every)[0]
+        raise InputError(f"no mixer fits this data; {first}: {excluded[first]}")
     return Proposal(families, excluded, batch)
 
 

@@ -8,11 +8,19 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import PanformerError, require
+from ..core.errors import require, writing
+from ..data.raw import counted
 from .baselines import TRIVIAL
 from .finals import Entry
 
 LOWER = ("rmse", "mase", "bits_per_byte")
+MEANS = {
+    "accuracy": "the share of rows answered right", "rmse": "the root of the mean squared error, in the target's units",
+    "mase": "the mean absolute error, where 1 is that of repeating the value one season before",
+    "bits_per_byte": "the bits that a byte of text costs when the model predicts it",
+}  # fmt: skip
+FACTS = {"parameters": "parameters", "mflop": "MFLOP of one row", "spec": "hash of its spec", "choice": "choice", "steps": "training steps"}  # fmt: skip
+FAR = 3  # times the winner's error, beyond which a naive forecast would squeeze all others together
 BULK = "scores"  # of a run: for the bootstrap, kept in results.sqlite
 
 
@@ -34,7 +42,10 @@ def html(told: dict[str, Any], folder: str) -> str:
     lower, front = measure in LOWER, told["outcome"]["front"]
     rows = ranked(told)
     finals = [e for e in rows if e["kind"] == "candidate"]
-    shown = [e for e in rows if e["name"] not in TRIVIAL] or rows  # a blind guess would squeeze all others together
+    most = FAR * _winner(told)["test"]["mean"] if measure == "mase" else float("inf")
+    shown = [
+        e for e in rows if e["name"] not in TRIVIAL and e["test"]["mean"] <= most
+    ] or rows  # others would squeeze all
     drawn = {
         "latency": plots.against(shown, front, "latency", lower, measure),
         "size": plots.against(shown, front, "size", lower, measure),
@@ -47,10 +58,10 @@ def html(told: dict[str, Any], folder: str) -> str:
     )
     return page.render(
         **{n: told[n] for n in ("data", "options", "outcome", "spent", "machine", "versions")},
-        excluded=_by_reason(told["excluded"]), folder=shlex.quote(str(Path(folder) / "best")), measure=measure, lower=lower, batch=batch, rows=rows, limits=_limits(told), guess=[e for e in rows if e not in shown],
+        excluded=_by_reason(told["excluded"]), folder=shlex.quote(str(Path(folder) / "best")), measure=measure, means=MEANS[measure], lower=lower, batch=batch, rows=rows, limits=_limits(told), guess=[e for e in rows if e not in shown],
         plots={n: Markup(svg) for n, svg in drawn.items()}, searched=_searched(told), total=sum(told["spent"].values()),
         further=[(n, flat(v)) for n, v in winner["runs"][winner["best"]]["further"].items()],
-        winner_facts=[(n, flat(winner[n])) for n in ("parameters", "mflop", "spec", "choice", "steps") if n in winner],
+        winner_facts=[(said, flat(winner[n])) for n, said in FACTS.items() if n in winner],
     )  # fmt: skip
 
 
@@ -80,7 +91,7 @@ def card(winner: Entry, told: dict[str, Any]) -> str:
         *([f"| peak memory | {winner['memory_mb']:.2f} MB |"] if winner.get("memory_mb") is not None else []),
         *([f"| parameters | {winner['parameters']:,} |"] if "parameters" in winner else []),
         f"| data | {data['name']}, hash {data['hash']}, split seed {told['options']['seed']} |",
-        f"| machine | {told['machine']['cpu']}, {told['machine']['threads']} threads |",
+        f"| machine | {told['machine']['cpu']}, {counted(told['machine']['threads'], 'thread')} |",
         "| versions | " + ", ".join(f"{n} {v}" for n, v in told["versions"].items()) + " |", "",
         *[f"- {line}" for line in told["outcome"]["verdict"]], "",
         "The test split took no part in the choice. Numbers hold for data like that of the split; they say nothing "
@@ -167,9 +178,9 @@ def _without(run: dict[str, Any]) -> dict[str, Any]:
 def replace_file(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     draft = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as fault:
-        draft.unlink(missing_ok=True)
-        raise PanformerError(f"{path}: could not write ({fault.strerror or fault})") from fault
+    with writing(path):
+        try:
+            draft.write_text(text, encoding="utf-8")
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..core.errors import InputError, require
+from ..core.errors import InputError, WriteError, require, writing
 from ..data.base import Dataset
 from ..data.raw import counted
 from ..data.split import split_names
@@ -35,19 +35,26 @@ def choose(options: Options, out: Path, resume: bool, say: Say) -> dict[str, Any
     """Run all stages into the folder `out` and return the report; a stopped run goes on with `resume`."""
     began = time.perf_counter()
     check_folder(out, resume)
+    plan.check_minutes(options.minutes, 60 * options.minutes, len(propose.asked(options.include, options.exclude)))
     data = opened(options.data, options.source)
     facts = summary.summary(data)
     for line in summary.lines(facts):
         say(line)
     proposal = propose.propose(data, options.limits, options.include, options.exclude)
     say(f"{counted(len(proposal.families), 'mixer')} to try on this data: {', '.join(proposal.families)}")
-    with workspace(out, resume, options, data) as store:
-        if store.get("inspect") is None:
-            store.put("inspect", "inspect", {}, time.perf_counter() - began)
-        try:
+    try:
+        with workspace(out, resume, options, data) as store:
+            if store.get("inspect") is None:
+                store.put("inspect", "inspect", {}, time.perf_counter() - began)
             return _Run(options, out, store, data, proposal, say, began).stages(facts)
-        except (KeyboardInterrupt, Interrupted):
-            raise Interrupted(f"stopped; what was done is kept in {out}, go on with --resume") from None
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(f"stopped{_kept(out)}") from None
+    except WriteError as fault:
+        raise WriteError(f"{fault}{_kept(out)}") from fault
+
+
+def _kept(out: Path) -> str:
+    return f"; what was done is kept in {out}, go on with --resume" if (out / FILE).is_file() else ""
 
 
 @dataclass
@@ -83,7 +90,13 @@ class _Run:
         }  # fmt: skip
         self._hand_over(finals, next(e for e in entries if e["name"] == found["winner"]), told)
         report.write(self.out, told)
+        self._tidy()
         return told
+
+    def _tidy(self) -> None:
+        """What a kill has left half-written goes; checkpoints are of no more use."""
+        for left in (self.out / "work", *self.out.glob(".*.tmp-*"), *(self.out / "models").glob(".*")):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
     def _threads(self) -> int:
         """One thread or all that torch would take, whichever trains a small model faster here."""
@@ -107,7 +120,11 @@ class _Run:
         search = Search(judged(self.data), self.proposal, self.options, self.store, self.say)
         paces: dict[str, Pace] = {}
         excluded: dict[str, str] = {}
-        for mixer in self.proposal.families:
+        began, planned = time.perf_counter(), self.store.get("plan/search") is not None
+        for i, mixer in enumerate(self.proposal.families):
+            if not planned:
+                many, took = len(self.proposal.families), time.perf_counter() - began
+                plan.check_minutes(self.options.minutes, self._left(), many, i, took)
             found = search.first(mixer)[1]
             if isinstance(found, str):
                 excluded[mixer] = found
@@ -140,6 +157,14 @@ class _Run:
         saved.write(self.out / "best", model, self.data, opened_as, report.card(winner, told))
 
 
+def spent(out: Path) -> float:
+    """Seconds that earlier sittings of the run in this folder took."""
+    if not (out / FILE).is_file():
+        return 0.0
+    with Store(out / FILE) as store:
+        return sum(store.seconds().values())
+
+
 def check_folder(out: Path, resume: bool) -> None:
     """Refuse a folder that holds something else, before anything is read."""
     old = (out / FILE).is_file()
@@ -155,18 +180,20 @@ def check_folder(out: Path, resume: bool) -> None:
 @contextmanager
 def workspace(out: Path, resume: bool, options: Options, data: Dataset) -> Iterator[Store]:
     """The run's folder and store. A new run that fails before its first trial leaves no folder behind."""
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise InputError(f"{out}: cannot be written ({fault.strerror or fault})") from None
-    with Store(out / FILE) as store:
-        try:
+    begun = resume
+    try:
+        with Store(out / FILE) as store:
             _same_run(store, out, options, data)
-            yield store
-        except InputError:
-            if not resume and not store.stage("search"):
-                shutil.rmtree(out, ignore_errors=True)
-            raise
+            try:
+                yield store
+            finally:
+                begun = begun or bool(store.stage("search"))
+    except InputError:
+        if not begun:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def _same_run(store: Store, out: Path, options: Options, data: Dataset) -> None:
@@ -183,4 +210,4 @@ def _same_run(store: Store, out: Path, options: Options, data: Dataset) -> None:
     if run["hash"] != data.hash:
         raise InputError(f"{out}: was begun with other data (the content of {data.name} has changed)")
     if not (out / "split.json").is_file():
-        (out / "split.json").write_text(json.dumps(run["split"]) + "\n")
+        report.replace_file(out / "split.json", json.dumps(run["split"]) + "\n")

@@ -50,6 +50,7 @@ def choose(
     from ..choose.options import options
     from ..choose.progress import Progress
     from ..choose.run import choose as run
+    from ..choose.run import spent
 
     asked = options(
         data=data, target=target, task=task, minutes=minutes, batch=batch, seeds=seeds, seed=seed,
@@ -57,7 +58,7 @@ def choose(
         include=_names(include), exclude=_names(exclude), horizon=horizon, lookback=lookback, season=season,
     )  # fmt: skip
     folder = out or Path("runs") / Path(data).stem
-    with Progress(minutes) as progress:
+    with Progress(minutes - (spent(folder) / 60 if resume else 0)) as progress:
         told = run(asked, folder, resume, progress.say)
     if as_json:
         typer.echo((folder / "report.json").read_text(encoding="utf-8").rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -11,6 +12,18 @@ import typer
 from .. import __version__
 from ..core.errors import PanformerError
 
+STOPPED = 130
+PLACE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENOENT,
+)  # of a file that was named
 COMMANDS = {  # in the order of --help; name -> file and what it holds
     "version": "main:version", "choose": "choose:choose", "predict": "choose:predict", "eval": "choose:evaluate",
     "train": "choose:train", "compare": "compare:compare", "tasks": "tasks:tasks", "papers": "papers:app",
@@ -62,12 +75,14 @@ def main(args: list[str] | None = None) -> Any:
     args = sys.argv[1:] if args is None else args
     try:
         code = program(next((a for a in args if not a.startswith("-")), None))(args, standalone_mode=False)
+        if code == STOPPED:  # typer has caught Ctrl-C and says nothing
+            _say("stopped")
         sys.exit(code if isinstance(code, int) else 0)
     except typer.Exit as done:
         sys.exit(done.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _say("stopped")
-        sys.exit(130)
+        sys.exit(STOPPED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
@@ -83,7 +98,10 @@ def main(args: list[str] | None = None) -> Any:
             sys.exit(fault.exit_code)
         if isinstance(fault, OSError) and fault.filename is not None:
             _say(f"{fault.filename}: {fault.strerror}")
-            sys.exit(1)
+            sys.exit(2 if fault.errno in PLACE else 1)
+        if isinstance(fault, OSError) and fault.errno in PLACE:
+            _say(f"could not write: {fault.strerror}")
+            sys.exit(2)
         _say(
             f"{type(fault).__name__}: {' '.join(str(fault).split())[:500]} (a fault of panformer; --debug shows where)"
         )

@@ -101,10 +101,10 @@ def lengths(
     from ..atlas import records
     from ..core.errors import require
     from ..papers import catalogue
-    from ..papers.lengths import compared, overview, tables
+    from ..papers.lengths import every, overview
 
     told = list(records.read(records.HOME).values())
-    found = [*compared(told), *tables(catalogue.rows())]
+    found = every(told, catalogue.rows())
     if plot is not None:
         for module in ("scipy", "matplotlib"):
             require(module, "choose")

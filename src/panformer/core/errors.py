@@ -1,7 +1,9 @@
 """One line for the person, one exit code for the shell."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class PanformerError(Exception):
@@ -14,6 +16,21 @@ class InputError(PanformerError, ValueError):
     """Bad input: names the file, key or row, and says what would be right."""
 
     exit_code = 2
+
+
+class WriteError(PanformerError):
+    """A place that cannot be written, such as a full disk; nothing at that place is half-written."""
+
+    exit_code = 2
+
+
+@contextmanager
+def writing(place: str | Path) -> Iterator[None]:
+    """What the system refuses to write in here is told in one line that names the place."""
+    try:
+        yield
+    except OSError as fault:
+        raise WriteError(f"{place}: could not write ({fault.strerror or fault})") from fault
 
 
 class EnvironmentGap(PanformerError, ImportError):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from .errors import InputError
 from .layout import Layout
 from .part import Config, Part
 from .position import Position as Position
@@ -38,6 +39,20 @@ class Mixer(Part):
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         """(B, T, D) -> (B, T, D). Values at padding are unspecified but finite."""
         raise NotImplementedError
+
+    @classmethod
+    def check(cls, c: Config) -> None:
+        place: Config | None = getattr(c, "position", None)
+        if place is not None:
+            cls.suits(place)
+
+    @classmethod
+    def suits(cls, place: Config) -> None:
+        """Refuses a position of a kind that this mixer has no hook for."""
+        name, kind = place.part.use(), place.part.kind
+        if kind not in (*cls.positions, "none"):
+            kinds = ", ".join(sorted(cls.positions)) or "none"
+            raise InputError(f"mixer {cls.use()!r} cannot use position {name!r} (kind {kind}); kinds it takes: {kinds}")
 
     def borrow(self, name: str) -> None:
         """From now on take this from an earlier layer instead of computing it."""
@@ -315,6 +330,13 @@ def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def head_width(part: Part, width: int, heads: int) -> int:
+    """How wide each head of `part` is: the heads share the width evenly, or the part is refused."""
+    if width % heads:
+        raise InputError(f"{part.use()}: width {width} does not divide into {heads} heads")
+    return width // heads
 
 
 def stamp(x: Tensor) -> tuple[Any, ...]:

@@ -36,6 +36,7 @@ class Config(BaseModel):
 
     def build(self, *dims: int) -> Any:
         """The part itself; `dims` are the sizes its family asks for (most: the model width)."""
+        self.part.check(self)
         return self.part(self, *dims)
 
     def dump(self) -> dict[str, Any]:
@@ -61,6 +62,10 @@ class Part(nn.Module):
     def use(cls) -> str:
         """The name in a spec: the file this part lives in."""
         return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def check(cls, c: Config) -> None:
+        """Refuses other parts among the options that this one has no use for, which would silently do nothing."""
 
     def after_step(self) -> None:
         """Makes what this part holds true of its own weights true again, after a step of an optimiser."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -12,6 +15,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 LEAST = 1 << 22  # multiplications under which the way there costs more than it saves
+PLAIN = "none", "ieee"  # what torch's setting for oneDNN's products says where nobody asks for fewer digits
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -87,3 +91,63 @@ def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (M, K), weight (N, K), either of them transposed in memory -> (M, N)."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
     return out
+
+
+class _Asked:
+    """How many now ask for oneDNN, and what its setting was before the first of them."""
+
+    lock = Lock()
+    times = 0
+    before = ""
+
+
+@contextmanager
+def on_onednn() -> Iterator[None]:
+    """Batched products in fp32 run on oneDNN meanwhile, where that is faster and keeps all digits.
+
+    torch's only way there is to allow oneDNN to round to bf16, which it does on processors with matrix units for bf16.
+    On others it keeps fp32, which is tried once. The setting is the process's, so products of other threads may run there
+    too. Whoever has set it to fewer digits keeps that.
+    """
+    if torch.compiler.is_compiling() or not _gains() or not _keeps_digits():
+        yield
+        return
+    with _Asked.lock:
+        if not _Asked.times:
+            _Asked.before = _setting()
+        if _Asked.before in PLAIN:
+            _set("bf16")
+        _Asked.times += 1
+    try:
+        yield
+    finally:
+        with _Asked.lock:
+            _Asked.times -= 1
+            if not _Asked.times and _Asked.before in PLAIN:
+                _set(_Asked.before)
+
+
+@cache
+def _keeps_digits() -> bool:
+    """Whether products in fp32 keep their digits although they may lose them."""
+    if not hasattr(torch._C, "_set_fp32_precision_setter") or torch.cpu._is_amx_tile_supported():
+        return False  # before torch 2.9, or with units that take bf16
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        x = 1 + torch.linspace(0, 1, 2 * 64 * 576, dtype=torch.float64).view(2, 64, 576)
+        y = x.float()
+        before = _setting()
+        _set("bf16")
+        try:
+            near, far = torch.bmm(y[..., :64], y), torch.bmm(y, y.mT)
+        finally:
+            _set(before)
+    want = torch.bmm(x[..., :64], x), torch.bmm(x, x.mT)
+    return all(bool(((a - b).abs() <= 1e-5 * b).all()) for a, b in zip((near, far), want, strict=True))
+
+
+def _setting() -> str:
+    return str(torch._C._get_fp32_precision_getter("mkldnn", "matmul"))
+
+
+def _set(precision: str) -> None:
+    torch._C._set_fp32_precision_setter("mkldnn", "matmul", precision)

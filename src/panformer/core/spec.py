@@ -154,6 +154,7 @@ def _positioned(mixer: Config, own: Config | None, common: Config | None, used: 
     takes: frozenset[str] = mixer.part.positions
     given: Config | None = getattr(mixer, "position", None)
     if given is not None:
+        mixer.part.check(mixer)
         used.add(given.part.use())
         return mixer
     chosen = own or common
@@ -163,9 +164,5 @@ def _positioned(mixer: Config, own: Config | None, common: Config | None, used: 
         used.add(chosen.part.use())
         return mixer.model_copy(update={"position": chosen})
     if own is not None or takes:
-        kinds = ", ".join(sorted(takes)) or "none"
-        raise InputError(
-            f"mixer {mixer.part.use()!r} cannot use position {chosen.part.use()!r} "
-            f"(kind {chosen.part.kind}); kinds it takes: {kinds}"
-        )
+        mixer.part.suits(chosen)
     return mixer

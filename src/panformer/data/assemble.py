@@ -63,10 +63,11 @@ def assemble(raw: Raw, opt: Options) -> Dataset:
 
 def _decide(raw: Raw, opt: Options) -> Kind:
     try:
-        kind, why = inspect.decide(raw.labels, opt.task, raw.target)
+        kind, why = inspect.decide(raw.labels, "classification" if raw.classed else opt.task, raw.target)
     except InputError as fault:
         raise InputError(f"{raw.name}: {fault}") from None
-    raw.notes.why.append(why)
+    if not raw.classed:
+        raw.notes.why.append(why)
     return kind
 
 

@@ -58,10 +58,6 @@ class Builtin:
         return "" if self.home is None else self.home.seal
 
 
-def builtin_names() -> list[str]:
-    return sorted(BUILTIN)
-
-
 def _digits(name: str, opt: Options) -> Dataset:
     opt.refuse(name, "target")
     bunch = require("sklearn.datasets", "choose").load_digits()

@@ -45,7 +45,7 @@ def open_folder(folder: Path, opt: Options) -> Dataset:
     form = forms.most_common(1)[0][0]
     notes = Notes()
     kept = [p for p in files if form_of(p) == form]
-    notes.refused += [f"{p}: is not {form}, as most files here are" for p in files if form_of(p) != form]
+    notes.refused += [f"{p}: is no {form} file, as most here are" for p in files if form_of(p) != form]
     if form == "text" and opt.task in ("auto", "language"):
         documents = [(str(p), _read_or_refuse(p, text.read_text, notes)) for p in kept]
         return text.language(str(folder), [(s, t) for s, t in documents if t is not None], opt, notes)
@@ -68,6 +68,9 @@ def _by_class(folder: Path, files: list[Path], form: Form, notes: Notes) -> Raw:
         raise InputError(
             f"{folder}: its subfolders {some(names)} are splits, not classes; give one subfolder per class"
         )
+    bare = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in names and not p.name.startswith("."))
+    if bare:
+        notes.warnings.append(f"no class is made of {some(bare)}: no {form} files are in there")
     notes.why.append(f"{len(inside):,} {form} files in {len(names)} subfolders -> classification by subfolder")
     read = READERS[form][1]
     found = [(p, record) for p in inside if (record := _read_or_refuse(p, read, notes)) is not None]
@@ -78,7 +81,14 @@ def _by_class(folder: Path, files: list[Path], form: Form, notes: Notes) -> Raw:
         notes.warnings.append(f"{unread:,} of {len(inside):,} {form} files cannot be read and are left out")
     labels = [p.relative_to(folder).parts[0] for p, _ in found]
     return Raw(
-        str(folder), form, [r for _, r in found], labels, [str(p) for p, _ in found], "the subfolder", notes=notes
+        str(folder),
+        form,
+        [r for _, r in found],
+        labels,
+        [str(p) for p, _ in found],
+        "the subfolder",
+        notes=notes,
+        classed=True,
     )
 
 

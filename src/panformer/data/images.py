@@ -24,6 +24,8 @@ def read_image(path: Path) -> np.ndarray:
             warnings.simplefilter("error", pil.DecompressionBombWarning)
             with pil.open(path) as file:
                 image = ops.exif_transpose(file)
+                if image.mode == "F":
+                    raise ValueError("its pixels are fractions, whose range no one knows; save it with 8 or 16 bits")
                 if image.mode.startswith("I"):
                     return np.clip(np.asarray(image).astype(np.float64) / 65535, 0, 1)
                 return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))

@@ -74,6 +74,7 @@ class Raw:
     target: str  # how a message names the label: "column 'species'", "folder name", "y"
     columns: dict[str, str] = field(default_factory=dict)  # rows and mixed text: column -> kind
     notes: Notes = field(default_factory=Notes)
+    classed: bool = False  # labels are names of classes, also where they look like numbers
     held: list[bool] = field(default_factory=list)  # which records the source keeps for the test; none: it says nothing
 
     def keep(self, index: Sequence[int]) -> None:

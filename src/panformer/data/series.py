@@ -52,8 +52,10 @@ def forecasting(
         for s in series:
             s.values, s.when = s.values[-opt.max_rows :], s.when[-opt.max_rows :]
     series, channels = _fill(name, series, channels, notes)
+    told = "as asked" if opt.season else "by the calendar" if season else "at which the series repeats best"
     season = opt.season or season or _period(series[0].values[: in_order(len(series[0].values))[0]])
-    horizon, lookback, why = _sizes(name, max(len(s.values) for s in series), season, opt)
+    told = told if season > 1 else "nothing repeats"
+    horizon, lookback, why = _sizes(name, max(len(s.values) for s in series), season, told, opt)
     notes.why.append(why)
     series = _long_enough(name, series, horizon, lookback, notes)
     mean, std = _moments(series)
@@ -72,7 +74,7 @@ def forecasting(
     }
     facts["series"] = len(series)
     facts["naive_mae"] = _naive(name, scaled, season)
-    rule = "70/15/15 by time within each series: what is predicted in test comes after valid, and that after train"
+    rule = "in windows, 70/15/15 by time within each series: what is predicted in test comes after valid, and that after train"
     facts["split"] = {"rule": rule, "seed": opt.seed, **{n: len(e) for n, e in zip(NAMES, examples, strict=True)}}
     facts["why"], facts["warnings"] = notes.why, notes.warnings
     task = Task(
@@ -134,7 +136,7 @@ def _fill(
     return filled, tuple(channels[c] for c in keep)
 
 
-def _sizes(name: str, steps: int, season: int, opt: Options) -> tuple[int, int, str]:
+def _sizes(name: str, steps: int, season: int, why: str, opt: Options) -> tuple[int, int, str]:
     """Horizon: one season, at most a twelfth of the series; lookback: three horizons and two seasons, if it fits."""
     horizon = opt.horizon or max(1, min(season if season > 1 else 12, steps // 12))
     train, valid = in_order(steps)
@@ -143,7 +145,7 @@ def _sizes(name: str, steps: int, season: int, opt: Options) -> tuple[int, int, 
         raise InputError(f"{name}: horizon {horizon} is too long: a series of {steps:,} steps keeps {room} for tuning")
     lookback = opt.lookback or max(1, min(max(3 * horizon, 2 * season, 32), LONGEST, train // 2 - horizon))
     told = "as asked" if opt.horizon else f"one season of {season}" if horizon == season else f"for {steps:,} steps"
-    return horizon, lookback, f"horizon {horizon} ({told}), season {season}, lookback {lookback}"
+    return horizon, lookback, f"horizon {horizon} ({told}), season {season} ({why}), lookback {lookback}"
 
 
 def _long_enough(name: str, series: list[Series], horizon: int, lookback: int, notes: Notes) -> list[Series]:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.errors import InputError, PanformerError, require, unknown
+from ..core.errors import InputError, require, unknown, writing
 from ..model import io
 from ..model.model import Model
 from . import graphs as g
@@ -73,22 +73,21 @@ def export(
         raise InputError(f"this model has no graph of the next tokens: {why}")
     wanted = [n for n in (g.WHOLE, g.STEP) if graphs in ("all", n) and not (n == g.STEP and why)]
     draft = out.absolute().parent / f".{out.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    draft.mkdir()
-    try:
-        made, described, cases = [], {}, []
-        for name in wanted:
-            graph, facts, asked = _written(ready, probe, name, form, draft)
-            made.append(graph)
-            described[name] = facts
-            cases += asked
-        error = compare(form, made, {n: draft / f["file"] for n, f in described.items()}, cases)
-        found = Exported(out, form, described, error, sum(map(len, cases)), {g.STEP: why} if why else {})
-        _accompany(ready, draft, found, data is not None)
-        draft.rename(out)
-    except OSError as fault:
-        raise PanformerError(f"{out}: could not write ({fault.strerror or fault})") from fault
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with writing(out):
+        draft.mkdir()
+        try:
+            made, described, cases = [], {}, []
+            for name in wanted:
+                graph, facts, asked = _written(ready, probe, name, form, draft)
+                made.append(graph)
+                described[name] = facts
+                cases += asked
+            error = compare(form, made, {n: draft / f["file"] for n, f in described.items()}, cases)
+            found = Exported(out, form, described, error, sum(map(len, cases)), {g.STEP: why} if why else {})
+            _accompany(ready, draft, found, data is not None)
+            draft.rename(out)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return found
 
 

@@ -5,67 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
-from transformers.utils import ModelOutput
 
 from ..core.errors import InputError
-from ..core.layout import Layout
 from ..generate.marks import FILE, marks
 from ..model.build import build
 from ..model.io import without_draws
-from ..model.model import Memory, Model, Source
+from ..model.model import Model, Source
 from .cache import StreamCache, streams
 from .config import PanformerConfig
 from .folder import fill_in, travels, writing
 from .inputs import NAMES, batch
 from .loss import causal, loss
+from .outputs import Answer, Encoded, Encoder
 from .steps import follow
-
-
-@dataclass
-class Answer(ModelOutput):
-    """What a model says, under the usual names; what does not apply is None."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None  # what the head answers
-    past_key_values: StreamCache | None = None
-    pooler_output: Tensor | None = None  # what a `pooled` head answers
-    last_hidden_state: Tensor | None = None  # (B, T, D)
-
-
-@dataclass
-class Encoded(ModelOutput):
-    """What an encoder says, and where it sits."""
-
-    last_hidden_state: Tensor | None = None  # (B, S, D)
-    seg: Tensor | None = None  # (B, S)
-    pos: Tensor | None = None  # (B, S, P)
-
-    def memory(self) -> Memory:
-        assert self.last_hidden_state is not None and self.seg is not None and self.pos is not None
-        return Memory(self.last_hidden_state, Layout(self.seg, self.pos, full=bool((self.seg >= 0).all())))
-
-
-class Encoder(nn.Module):
-    """The encoder of a model, alone: what `generate` calls once for each text."""
-
-    def __init__(self, core: Model) -> None:
-        super().__init__()
-        self.core = core
-
-    def forward(
-        self, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None, **given: Any
-    ) -> Encoded:
-        raw = {name: given.get(name) for name in NAMES.values()}
-        run = self.core.run(batch(self.core, raw, attention_mask, token_type_ids))
-        shape = run.out.shape[:2]
-        return Encoded(run.out, run.at.seg.expand(shape), run.at.pos.expand(*shape, -1))
 
 
 class PanformerPreTrainedModel(PreTrainedModel):

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..core.families import Linear, stamp
+from ..ops.activations import Activation
 
+FUSED: Mapping[Activation, tuple[str, str]] = {  # what oneDNN calls them
+    "identity": ("none", ""),
+    "gelu": ("gelu", "none"),
+    "gelu_tanh": ("gelu", "tanh"),
+    "relu": ("relu", ""),
+    "silu": ("swish", ""),
+}
 ONEDNN = torch.backends.mkldnn.is_available()
 
 

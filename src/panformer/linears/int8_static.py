@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,16 +11,9 @@ from torch.nn import functional as F
 
 from ..core.part import Config as Base
 from ..ops.activations import ACTIVATIONS, Activation
-from ._dense import Joint, Known, on_cpu, rows_of
+from ._dense import FUSED, Joint, Known, on_cpu, rows_of
 from ._int8 import NOTHING, ROUND, TINY, EightBits, in_parts
 
-FUSED: Mapping[Activation, tuple[str, str]] = {  # what oneDNN calls them
-    "identity": ("none", ""),
-    "gelu": ("gelu", "none"),
-    "gelu_tanh": ("gelu", "tanh"),
-    "relu": ("relu", ""),
-    "silu": ("swish", ""),
-}
 TOP = 255  # the largest code
 SHARE = 0.5  # how far steps follow the size of their input, in place of the weights: 0 is one step for all
 MARGIN = 1.25  # codes reach this much farther than the sample did

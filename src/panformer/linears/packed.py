@@ -10,18 +10,10 @@ from torch.nn import functional as F
 
 from ..core.part import Config as Base
 from ..ops.activations import ACTIVATIONS, Activation
-from ._dense import Derived, Joint, on_cpu, room, rows_of, stacked
+from ._dense import FUSED, Derived, Joint, on_cpu, room, rows_of, stacked
 
 SERVED = (torch.float32, torch.bfloat16)
-FUSED: Mapping[Activation, tuple[str, str]] = {  # what oneDNN calls them
-    "identity": ("none", ""),
-    "gelu": ("gelu", "none"),
-    "gelu_tanh": ("gelu", "tanh"),
-    "relu": ("relu", ""),
-    "silu": ("swish", ""),
-    "tanh": ("tanh", ""),
-    "sigmoid": ("sigmoid", ""),
-}
+SERVES: Mapping[Activation, tuple[str, str]] = {**FUSED, "tanh": ("tanh", ""), "sigmoid": ("sigmoid", "")}
 
 
 class Packed(Derived):
@@ -31,7 +23,7 @@ class Packed(Derived):
     """
 
     examples = ({},)
-    fuses = frozenset(FUSED)
+    fuses = frozenset(SERVES)
 
     class Config(Base):
         pass
@@ -74,6 +66,6 @@ class Packed(Derived):
 
 
 def _product(x: Tensor, joint: Joint, activation: Activation) -> tuple[Tensor, ...]:
-    name, kind = FUSED[activation]
+    name, kind = SERVES[activation]
     out = torch.ops.mkldnn._linear_pointwise.default(rows_of(x), joint.weight, joint.bias, name, [], kind)
     return joint.apart(out, x)

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from ..core import state as states
 from ..core.errors import InputError
 from ..core.families import Mixer
 from ..core.layout import Layout
+from .operations import flops, home, tensors, traffic
 from .shapes import BRANCHES, Shapes
 
 if TYPE_CHECKING:
@@ -42,21 +42,6 @@ WORK = 2e10  # and operations, after which a call without memory is better,
 WORTH = 5e7  # unless it would have to take more calls: one takes as long as this many operations for real
 CALLS = 20_000  # calls without memory after which a real run is better
 PIECE = 512  # tokens read at a time where states are measured on real tensors
-FUSED = {  # operations per element of calls that do several things at once
-    "_softmax": 5, "_log_softmax": 5, "native_layer_norm": 5, "native_group_norm": 5, "_fused_rms_norm": 4,
-    "native_batch_norm": 5, "_native_batch_norm_legit": 5, "gelu": 5, "silu": 5, "sigmoid": 4, "tanh": 5,
-}  # fmt: skip
-MOVES = {  # data goes from one place to another
-    "clone", "copy", "copy_", "_to_copy", "contiguous", "lift_fresh_copy", "cat", "stack", "index", "index_select",
-    "gather", "embedding", "scatter", "scatter_", "index_put", "index_put_", "_index_put_impl_", "index_copy",
-    "index_copy_", "constant_pad_nd", "roll", "flip", "repeat", "slice_scatter", "select_scatter", "fill", "fill_",
-    "masked_fill", "masked_fill_", "where", "zero_", "tril", "triu", "im2col", "col2im", "repeat_interleave", "nonzero",
-}  # fmt: skip
-LOOKS_UP = {"index", "index_select", "gather", "embedding"}  # reads of its table only what it returns
-SUMS_ROWS = {"_embedding_bag", "_embedding_bag_forward_only"}  # weighted sums of rows of a table, each looked up
-WRITES_INTO = {"index_put_", "_index_put_impl_", "scatter_", "scatter_add_", "index_copy_", "index_add_"}
-FOURIER = {"_fft_c2c": 1.0, "_fft_r2c": 0.5, "_fft_c2r": 0.5}  # a real side halves the work
-ATTENTION = {"_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math"}
 
 
 @dataclass(frozen=True)
@@ -234,17 +219,17 @@ class _Counter(TorchDispatchMode):
             self._note(x)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        reads = [self._shapes.of(t) if self._shapes else t for t in _tensors((args, kwargs))]
+        reads = [self._shapes.of(t) if self._shapes else t for t in tensors((args, kwargs))]
         out = func(*args, **(kwargs or {}))
         if func.namespace == "prim":  # questions about a tensor, such as its device
             return out
-        writes = _tensors(out)
-        homes = {_home(t) for t in reads}
-        if func._schema.is_mutable or any(_home(t) not in homes for t in writes):  # else a view
-            self.bytes += _traffic(func, args, reads, writes)
-            self.flops += _flops(func, args, kwargs or {}, reads, writes, out)
+        writes = tensors(out)
+        homes = {home(t) for t in reads}
+        if func._schema.is_mutable or any(home(t) not in homes for t in writes):  # else a view
+            self.bytes += traffic(func, args, reads, writes)
+            self.flops += flops(func, args, kwargs or {}, reads, writes, out)
         for t in writes:
-            if _home(t) not in homes and func.overloadpacket.__name__ != "from_file":  # a view of a parameter is still
+            if home(t) not in homes and func.overloadpacket.__name__ != "from_file":  # a view of a parameter is still
                 self._note(t)  # the parameter, and a file is no memory
         self._calls += 1
         if self._limit and self._dear():
@@ -258,78 +243,21 @@ class _Counter(TorchDispatchMode):
 
     def keep(self, t: Tensor) -> Tensor:
         """Autograd saves this tensor."""
-        if _home(t) in self._known:
-            self._kept[_home(t)] = t
+        if home(t) in self._known:
+            self._kept[home(t)] = t
         return t
 
     def saved(self) -> int:
         return sum(t.untyped_storage().nbytes() for t in self._kept.values())
 
     def _note(self, t: Tensor) -> None:
-        storage, home = t.untyped_storage(), _home(t)
-        if home in self._known:
+        storage, place = t.untyped_storage(), home(t)
+        if place in self._known:
             return
-        size = self._known[home] = storage.nbytes()
+        size = self._known[place] = storage.nbytes()
         self.live += size
         self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._free, home)
+        weakref.finalize(storage, self._free, place)
 
-    def _free(self, home: int) -> None:
-        self.live -= self._known.pop(home, 0)
-
-
-def _flops(func: Any, args: Any, kwargs: Any, reads: list[Tensor], writes: list[Tensor], out: Any) -> float:
-    name, packet = func.overloadpacket.__name__, func.overloadpacket
-    if name in ATTENTION:
-        q, k, v = args[:3]
-        return 2.0 * math.prod(q.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
-    if packet in flop_registry:
-        return flop_registry[packet](*args, **kwargs, out_val=out)
-    if name in FOURIER:
-        whole = max(reads + writes, key=lambda t: t.numel() if not t.is_complex() else 0)
-        whole = whole if not whole.is_complex() else reads[0]
-        n = math.prod(whole.shape[d] for d in args[1])
-        return FOURIER[name] * 5 * whole.numel() * math.log2(n) if n > 1 else 0.0
-    if name == "linalg_solve_triangular":
-        return float(args[0].shape[-1] * args[1].numel())
-    if name in SUMS_ROWS:
-        return 2.0 * args[1].numel() * args[0].shape[1]
-    if name in MOVES or not reads:
-        return 0.0
-    return FUSED.get(name.rstrip("_") if name not in FUSED else name, 1) * max(t.numel() for t in reads + writes)
-
-
-def _traffic(func: Any, args: Any, reads: list[Tensor], writes: list[Tensor]) -> int:
-    name = func.overloadpacket.__name__
-    if name.startswith(("empty", "new_empty")):
-        return 0
-    written = sum(map(_size, writes))
-    if name in LOOKS_UP:
-        return 2 * written + sum(map(_size, reads[1:]))
-    if name in SUMS_ROWS:
-        return _size(writes[0]) + args[1].numel() * args[0].shape[1] * args[0].element_size()
-    if name in WRITES_INTO:
-        return 2 * sum(map(_size, reads[1:]))
-    if name == "copy_":
-        return 2 * _size(reads[-1])
-    return sum(map(_size, reads)) + written
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    """All tensors of an operation's arguments; a general walk of trees would take longer than the operation."""
-    if isinstance(tree, Tensor):
-        return [tree]
-    if isinstance(tree, dict):
-        tree = tree.values()
-    elif not isinstance(tree, (tuple, list)):
-        return []
-    return [t for branch in tree for t in _tensors(branch)]
-
-
-def _home(t: Tensor) -> int:
-    return t.untyped_storage()._cdata
-
-
-def _size(t: Tensor) -> int:
-    """Bytes behind a tensor; one that is expanded holds less than it shows."""
-    return min(t.numel() * t.element_size(), t.untyped_storage().nbytes())
+    def _free(self, place: int) -> None:
+        self.live -= self._known.pop(place, 0)

@@ -43,6 +43,18 @@ class Interval:
             return Interval(min(self.low, least), 1.0, 1.0)
         return Interval(0.0, 0.0, max(self.high, 1 - least)) if self.mean == 0 else self
 
+    def unsure_apart(self, n: float) -> Interval:
+        """Of the difference of two shares that n examples never told apart: as far as a share of none of n may be off."""
+        if n == 0 or not self.nothing:
+            return self
+        room = self.unsure(n).high
+        return Interval(-room, 0.0, room)
+
+    @property
+    def nothing(self) -> bool:
+        """A difference that no example shows."""
+        return self.low == self.mean == self.high == 0
+
 
 def over_blocks(statistic: Statistic, blocks: int, seed: int = 0) -> Interval:
     """Percentile bootstrap of a statistic over blocks of examples (Efron 1979; blocks: Kuensch 1989).

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import InputError, PanformerError
+from ..core.errors import InputError, PanformerError, WriteError
 
 FILE = "results.sqlite"
 PATIENCE = 60.0  # seconds that a writer waits for the others
@@ -88,6 +88,8 @@ class Store:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         try:
             self._db.execute(f"{how} into units values (?, ?, ?, ?, ?)", (key, stage, text, seconds, now))
+        except sqlite3.OperationalError as fault:
+            raise WriteError(f"{self.path}: could not write ({fault})") from None
         except sqlite3.Error as fault:
             raise PanformerError(f"{self.path}: could not store {key} ({fault})") from None
         return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.shared import Shared
 from ..ops.attend import merge_heads, split_heads
@@ -17,8 +17,7 @@ class Agents(Mixer):
 
     def __init__(self, heads: int, bias: bool, conv: int | None, width: int) -> None:
         super().__init__()
-        if width % heads:
-            raise InputError(f"{self.use()}: width {width} does not divide into {heads} heads")
+        head_width(self, width, heads)
         if conv is not None and conv % 2 == 0:
             raise InputError(f"{self.use()}: conv must be odd, so that a token is in its middle; got {conv}")
         self.heads = heads

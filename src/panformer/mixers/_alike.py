@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.grow import grown
 from ..core.layout import Layout, exporting
 from ..core.part import Config as Base
@@ -39,9 +38,7 @@ class Alike(Mixer):
 
     def __init__(self, c: Options, width: int, window: int | None, groups: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"{self.use()}: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size, self.causal = c.heads, width // c.heads, bool(c.causal)
+        self.heads, self.size, self.causal = c.heads, head_width(self, width, c.heads), bool(c.causal)
         self.window, self.groups = window, groups
         self.growth = "n^2" if window is None else "n"
         self.q, self.v, self.o = (linear(width, width, c.bias) for _ in range(3))
@@ -51,8 +48,9 @@ class Alike(Mixer):
         """Unit vectors (B, H, T, E) -> the group of each in every round, (B, H, T, R) int64 in 0 .. groups - 1."""
         raise NotImplementedError
 
-    def learn(self, x: Tensor, at: Layout) -> None:
-        """Take the unit vectors (B, H, T, E) of a batch of training into account."""
+    def routed(self, x: Tensor, at: Layout) -> Tensor:
+        """`group` of a batch, from which a part may learn in training."""
+        return self.group(x)
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         q, k, v, group = (rows(z, at) for z in self._maps(at.clean(x), at))
@@ -71,11 +69,11 @@ class Alike(Mixer):
     def _maps(self, x: Tensor, at: Layout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Queries, keys, values (B, H, T, E) and groups (B, H, T, R) of the tokens."""
         q, v = split_heads(self.q(x), self.heads), split_heads(self.v(x), self.heads)
-        one = F.normalize(q.detach(), dim=-1)
-        if self.training:
-            self.learn(one, at)
-        group = self.group(one)
-        q = q if self.position is None else self.position.rotate(q, at)
+        if self.position is None:
+            k = F.normalize(q, dim=-1)
+            return q, k, v, self.routed(k.detach(), at)
+        group = self.routed(F.normalize(q.detach(), dim=-1), at)
+        q = self.position.rotate(q, at)
         return q, F.normalize(q, dim=-1), v, group
 
     def _look(self, q: Tensor, k: Tensor, v: Tensor, group: Tensor) -> Tensor:

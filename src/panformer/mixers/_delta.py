@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -37,11 +37,9 @@ class Delta(Mixer):
     def __init__(self, c: Options, width: int) -> None:
         super().__init__()
         self.heads, self.groups, self.eps = c.heads, c.groups or c.heads, c.eps
-        if c.size is None and width % c.heads:
-            raise InputError(f"{self.use()}: width {width} does not divide into {c.heads} heads")
         if self.heads % self.groups:
             raise InputError(f"{self.use()}: {c.heads} heads do not divide into {self.groups} groups")
-        self.size = c.size or width // c.heads
+        self.size = c.size or head_width(self, width, c.heads)
         self.inner = c.heads * self.size
         self.parts = (self.groups * self.size, self.groups * self.size, self.inner)
         self.input = linear(width, sum(self.parts), False)

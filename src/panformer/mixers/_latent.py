@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Mixer, Norm, linear
+from ..core.families import Mixer, Norm, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
@@ -38,18 +38,16 @@ class Latent(Mixer):
         )
         value_width: int | None = Field(None, gt=0, description="default: head_width")
         bias: bool = Field(False, description="of the maps that read x, and of the last")
-        scale: float | None = Field(None, description="default: (head_width + turned_width) ** -0.5")
+        scale: float | None = Field(None, gt=0, description="default: (head_width + turned_width) ** -0.5")
         dropout: float = Field(0.0, ge=0, lt=1)
         norm: Annotated[Base, Slot("norms")] = Field("rms", validate_default=True)
         position: Annotated[Base | None, Slot("positions")] = None
 
     def __init__(self, c: Options, width: int, causal: bool) -> None:
         super().__init__()
-        if c.head_width is None and width % c.heads:
-            raise InputError(f"{self.use()}: width {width} does not divide into {c.heads} heads")
         if not c.norm.part.pointwise:
             raise InputError(f"{self.use()}: norm {c.norm.part.use()!r} looks at all tokens at once")
-        self.size = c.head_width or width // c.heads
+        self.size = c.head_width or head_width(self, width, c.heads)
         self.heads, self.value = c.heads, c.value_width or self.size
         self.turned = c.turned_width or -(-self.size // 4) * 2
         self.rank = c.kv_rank or -(-width // 4)

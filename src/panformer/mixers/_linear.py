@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.errors import InputError
-from ..core.families import Mixer, Position, linear
+from ..core.families import Mixer, Position, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
@@ -34,9 +34,7 @@ class LinearSums(Mixer):
 
     def __init__(self, c: Options, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"{self.use()}: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size, self.causal = c.heads, width // c.heads, bool(c.causal)
+        self.heads, self.size, self.causal = c.heads, head_width(self, width, c.heads), bool(c.causal)
         self.feature = c.feature.build(c.heads, self.size)
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
         self.position = c.position.build(c.heads, self.feature.size) if c.position else None
@@ -85,9 +83,8 @@ def _check(who: str, position: Position, causal: bool) -> None:
     """Refuse what a sum over the past cannot hold."""
     name, at, bias = position.use(), Layout.dense(1, 2), position.bias()
     if bias is None:
-        if position.kind != "none":
-            raise InputError(f"{who}: position {name!r} neither rotates nor biases; use it at the input")
-    elif not causal:
+        return
+    if not causal:
         raise InputError(f"{who}: position {name!r} biases scores, which needs causal: true")
-    elif split(bias)[0] is not None or bias.log_decay(at, at) is None:
+    if split(bias)[0] is not None or bias.log_decay(at, at) is None:
         raise InputError(f"{who}: position {name!r} does not separate into u_i - v_j; try rope or alibi")

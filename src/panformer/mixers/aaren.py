@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -31,9 +30,7 @@ class Aaren(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"aaren: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size = c.heads, width // c.heads
+        self.heads, self.size = c.heads, head_width(self, width, c.heads)
         self.query = nn.Parameter(torch.randn(c.heads, self.size))
         self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(3))
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Mixer, Norm, Normaliser, Pattern, linear
+from ..core.families import Mixer, Norm, Normaliser, Pattern, head_width, linear
 from ..core.grow import grown, tail
 from ..core.layout import Layout, exporting
 from ..core.part import Config as Base
@@ -89,7 +89,7 @@ class Attention(Mixer):
         bias: bool = False
         out_bias: bool | None = Field(None, description="default: as bias")
         k_bias: bool | None = Field(None, description="default: as bias")
-        scale: float | None = Field(None, description="default: head_width ** -0.5")
+        scale: float | None = Field(None, gt=0, description="default: head_width ** -0.5")
         cap: float | None = Field(None, gt=0, description="bound of every scaled product")
         qk_norm: Annotated[Base | None, Slot("norms")] = None
         out_norm: Annotated[Base | None, Slot("norms")] = None
@@ -102,11 +102,9 @@ class Attention(Mixer):
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
         groups = c.kv_heads or c.heads
-        if c.head_width is None and width % c.heads:
-            raise InputError(f"attention: width {width} does not divide into {c.heads} heads")
         if c.heads % groups:
             raise InputError(f"attention: {c.heads} heads do not divide into {groups} kv_heads")
-        size = c.head_width or width // c.heads
+        size = c.head_width or head_width(self, width, c.heads)
         self.heads, self.groups, self.size = c.heads, groups, size
         self.causal, self.window, self.dropout = bool(c.causal) and not c.prefix, c.window, c.dropout
         self.scale, self.cap = size**-0.5 if c.scale is None else c.scale, c.cap

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -46,8 +46,7 @@ class BiFormer(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"bi_former: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         if c.conv is not None and c.conv % 2 == 0:
             raise InputError(f"bi_former: conv must be odd, so that a cell is in its middle; got {c.conv}")
         self.heads, self.top, self.size, self.conv, self.drawn = c.heads, c.top, c.size, c.conv, c.drawn

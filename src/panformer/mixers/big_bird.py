@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -45,8 +44,7 @@ class BigBird(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"big_bird: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         self.config, self.heads, self.size = c, c.heads, c.block
         self.q, self.k, self.v = (linear(width, width, c.bias) for _ in range(3))
         self.o = linear(width, width, c.bias if c.out_bias is None else c.out_bias)

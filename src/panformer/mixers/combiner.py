@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.grow import grown
 from ..core.layout import Layout
 from ..core.part import Config as Base
@@ -46,8 +45,7 @@ class Combiner(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"combiner: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         self.heads, self.block, self.causal = c.heads, c.block, bool(c.causal)
         self.growth = "n^1.5" if c.block is None else "n^2"
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))

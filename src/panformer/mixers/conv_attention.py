@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.score import Same
@@ -56,8 +56,7 @@ class ConvAttention(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"conv_attention: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         if c.kernel % 2 == 0:
             raise InputError(f"conv_attention: kernel must be odd, so that a window has a middle; got {c.kernel}")
         self.heads, self.dropout, self.scale = c.heads, c.dropout, width**-0.5

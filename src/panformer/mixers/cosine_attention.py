@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
@@ -43,9 +42,7 @@ class CosineAttention(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"cosine_attention: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size, self.causal = c.heads, width // c.heads, bool(c.causal)
+        self.heads, self.size, self.causal = c.heads, head_width(self, width, c.heads), bool(c.causal)
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
         self.power = nn.Parameter(torch.full((c.heads,), 0.5))  # m
         self.position = c.position.build(c.heads, self.size) if c.position else None

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.score import Same
@@ -33,17 +33,15 @@ class CrossAttention(Mixer):
         head_width: int | None = Field(None, gt=0, description="default: width / heads")
         bias: bool = False
         k_bias: bool | None = Field(None, description="default: as bias")
-        scale: float | None = Field(None, description="default: head_width ** -0.5")
+        scale: float | None = Field(None, gt=0, description="default: head_width ** -0.5")
         dropout: float = Field(0.0, ge=0, lt=1)
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
         groups = c.kv_heads or c.heads
-        if c.head_width is None and width % c.heads:
-            raise InputError(f"cross_attention: width {width} does not divide into {c.heads} heads")
         if c.heads % groups:
             raise InputError(f"cross_attention: {c.heads} heads do not divide into {groups} kv_heads")
-        size = c.head_width or width // c.heads
+        size = c.head_width or head_width(self, width, c.heads)
         self.heads, self.groups, self.dropout = c.heads, groups, c.dropout
         self.scale = size**-0.5 if c.scale is None else c.scale
         self.q = linear(width, c.heads * size, c.bias)

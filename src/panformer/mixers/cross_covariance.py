@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout, exporting
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -32,8 +31,7 @@ class CrossCovariance(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"cross_covariance: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         self.heads = c.heads
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
         self.tau = nn.Parameter(torch.ones(c.heads))
@@ -48,16 +46,24 @@ class CrossCovariance(Mixer):
 def _alike(q: Tensor, k: Tensor) -> Tensor:
     """Cosines of the columns of q and k (N, H, L, E) -> (N, H, E, E), a piece of the tokens after the other.
 
-    The products are divided by the columns' lengths: the tokens are not written a second time.
+    The products are divided by the columns' lengths: the tokens are not written a second time, but in float16, whose
+    largest number is smaller than the product of long columns.
     """
     pieces = [(q, k)] if exporting() else list(zip(q.split(PIECE, 2), k.split(PIECE, 2), strict=True))
     wide = torch.promote_types(q.dtype, torch.float32)
-    products = torch.stack([(a.mT @ b).to(wide) for a, b in pieces]).sum(0)
     lengths = [
         torch.linalg.vector_norm(torch.stack([_lengths(x) for x in of]), dim=0) for of in zip(*pieces, strict=True)
     ]
     one, other = (x.clamp_min(1e-12) for x in lengths)
-    return products / one[..., None] / other[..., None, :]
+    if q.dtype == torch.float16:
+        pieces = [(_divided(a, one), _divided(b, other)) for a, b in pieces]
+    products = torch.stack([(a.mT @ b).to(wide) for a, b in pieces]).sum(0)
+    return products if q.dtype == torch.float16 else products / one[..., None] / other[..., None, :]
+
+
+def _divided(x: Tensor, lengths: Tensor) -> Tensor:
+    """Columns of x (N, H, L, E) over what may be too long for their own type."""
+    return (x.to(lengths.dtype) / lengths[..., None, :]).to(x.dtype)
 
 
 def _lengths(x: Tensor) -> Tensor:

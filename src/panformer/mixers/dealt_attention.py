@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
@@ -55,11 +55,9 @@ class DealtAttention(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if c.head_width is None and width % c.heads:
-            raise InputError(f"dealt_attention: width {width} does not divide into {c.heads} heads")
         if c.kv_heads > c.heads:
             raise InputError(f"dealt_attention: {c.kv_heads} kv_heads are more than {c.heads} heads")
-        self.size = size = c.head_width or width // c.heads
+        self.size = size = c.head_width or head_width(self, width, c.heads)
         self.heads, self.groups = c.heads, c.kv_heads
         self.how, self.every, self.noise = c.deal, c.every, c.noise
         self.q, self.o = linear(width, c.heads * size, c.bias), linear(c.heads * size, width, c.bias)

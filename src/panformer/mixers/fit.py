@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Mixer, Norm
+from ..core.families import Mixer, Norm, head_width
 from ..core.grow import grown
 from ..core.layout import Layout
 from ..core.part import Config as Base
@@ -61,8 +61,7 @@ class Fit(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"fit: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         if c.causal and c.size is None:
             raise InputError("fit: a causal one needs `size`: groups cannot depend on how long a sequence will be")
         if not c.norm.part.pointwise:

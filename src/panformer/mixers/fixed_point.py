@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout, exporting
 from ..core.part import Config as Base
 from ..core.score import Same
@@ -39,8 +38,7 @@ class FixedPoint(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"fixed_point: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         self.heads, self.steps, self.tolerance = c.heads, c.steps, c.tolerance
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
 

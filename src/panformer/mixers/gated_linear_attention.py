@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -35,9 +35,10 @@ class GatedLinearAttention(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads or (c.size is None and width % (2 * c.heads)):
-            raise InputError(f"gated_linear_attention: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size, self.value = c.heads, c.size or width // c.heads // 2, width // c.heads
+        value = head_width(self, width, c.heads)
+        if c.size is None and value % 2:
+            raise InputError(f"gated_linear_attention: heads of width {value} have no half for queries; give a size")
+        self.heads, self.size, self.value = c.heads, c.size or value // 2, value
         self.temper, self.eps = c.temper, c.eps
         keys = c.heads * self.size
         self.q, self.k = linear(width, keys, False), linear(width, keys, False)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.score import Same
@@ -35,10 +34,8 @@ class Hopfield(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"hopfield: width {width} does not divide into {c.heads} heads")
-        self.heads, self.steps = c.heads, c.steps
-        self.beta = (width // c.heads) ** -0.5 if c.beta is None else c.beta
+        self.heads, self.steps, size = c.heads, c.steps, head_width(self, width, c.heads)
+        self.beta = size**-0.5 if c.beta is None else c.beta
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:

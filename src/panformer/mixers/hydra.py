@@ -73,7 +73,7 @@ class Hydra(Mixer):
         wide = torch.promote_types(u.dtype, torch.float32)
         x, *scores = u.split(self.parts, -1)
         diagonal = (self.skip + self.d(x)).mT[..., None]
-        b, c, late_b, late_c = (s.to(wide)[:, None].expand(-1, self.heads, -1, -1) for s in scores)
+        b, c, late_b, late_c = (s.to(wide)[:, None] for s in scores)  # one head for all
         delta = at.clean(F.softplus(delta.unflatten(-1, (2, -1)).to(wide) + self.delta.to(wide)))
         steps = tuple(s.mT for s in delta.unbind(2))  # (B, H, T), from the start and from the end
         falls = tuple(s * -torch.exp(self.a_log.to(wide))[:, None] for s in steps)

@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -51,8 +50,7 @@ class KDEFormer(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"kde_former: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         self.config, self.heads = c, c.heads
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -41,8 +41,7 @@ class Linformer(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"linformer: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         self.heads, self.length = c.heads, c.length
         self.q, self.k, self.v = (linear(width, width, c.bias) for _ in range(3))
         self.o = linear(width, width, c.bias if c.out_bias is None else c.out_bias)

@@ -10,8 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
@@ -41,9 +40,7 @@ class Lion(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"lion: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size = c.heads, width // c.heads
+        self.heads, self.size = c.heads, head_width(self, width, c.heads)
         self.feature = c.feature.build(c.heads, self.size)
         self.q, self.k, self.v, self.o = (linear(width, width, False) for _ in range(4))
         start = torch.linspace(1.0, 5.0, c.heads)  # before the sigmoid: from fast to slow

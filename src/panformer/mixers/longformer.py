@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -33,8 +32,7 @@ class Longformer(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"longformer: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         self.heads, self.window, self.globals = c.heads, c.window, c.globals
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
         if c.globals:

@@ -81,7 +81,9 @@ class Mamba2(Mixer):
         """(c, b, delta x, x) heads first, in float32 or wider, and the log-decay of each token (B, T, H)."""
         wide = torch.promote_types(u.dtype, torch.float32)
         x, b, c = (at.clean(F.silu(u)).to(wide)).split(self.parts, -1)
-        q, k = (split_heads(w, self.groups).repeat_interleave(self.heads // self.groups, 1) for w in (c, b))
+        q, k = (split_heads(w, self.groups) for w in (c, b))
+        if self.groups > 1:
+            q, k = (w.repeat_interleave(self.heads // self.groups, 1) for w in (q, k))
         delta = at.clean(F.softplus(delta.to(wide) + self.delta.to(wide)))
         fall = (delta * -torch.exp(self.a_log.to(wide))).double().clamp_min(LOST)
         x = split_heads(x, self.heads)

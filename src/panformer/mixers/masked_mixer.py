@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.score import along
@@ -33,8 +33,7 @@ class MaskedMixer(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"masked_mixer: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         self.heads, self.length = c.heads, c.length
         bound = c.length**-0.5  # as a convolution starts that has the positions for channels
         self.weight = nn.Parameter(torch.empty(c.heads, c.length, c.length).uniform_(-bound, bound))

@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -42,8 +41,7 @@ class MultiResolution(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"multi_resolution: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         self.heads, self.top, self.size, self.rest = c.heads, c.top, c.size, c.rest
         self.growth = "n^1.5" if c.size is None else "n^2"
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))

@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -42,8 +41,7 @@ class Nystromformer(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"nystromformer: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         self.heads, self.landmarks = c.heads, c.landmarks
         self.growth = "n" if c.landmarks else "n^2"
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.shared import Shared
@@ -35,8 +35,7 @@ class PoNet(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"ponet: width {width} does not divide into {c.heads} heads")
+        head_width(self, width, c.heads)
         if c.local % 2 == 0:
             raise InputError(f"ponet: local must be odd, so that a window has a middle; got {c.local}")
         self.heads, self.segment, self.local = c.heads, c.segment, c.local

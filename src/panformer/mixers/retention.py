@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
@@ -40,9 +40,7 @@ class Retention(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"retention: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size, self.value = c.heads, width // c.heads, c.expand * width // c.heads
+        self.heads, self.size, self.value = c.heads, head_width(self, width, c.heads), c.expand * width // c.heads
         self.slopes = tuple(-math.log1p(-(2.0 ** (-5 - h))) for h in range(c.heads))
         self.q, self.k = linear(width, width, False), linear(width, width, False)
         self.v, self.g = linear(width, c.expand * width, False), linear(width, c.expand * width, False)

@@ -54,14 +54,28 @@ class RoutingAttention(Alike):
         return nearest(x, self.means.to(x.dtype))[..., None]
 
     @torch.no_grad()
-    def learn(self, x: Tensor, at: Layout) -> None:
-        every = x.transpose(1, 2)[at.valid.expand(at.seg.shape)].transpose(0, 1).to(self.means.dtype)  # (H, P, E)
-        if not bool(self.batches):
-            self.means.copy_(settled(every, self.means.shape[1]))
-        else:
-            moved = self.decay * self.means + (1 - self.decay) * centred(every, self.means)
-            self.means.copy_(F.normalize(moved, dim=-1))
+    def routed(self, x: Tensor, at: Layout) -> Tensor:
+        """`group` by the centres as they are before this batch moves them."""
+        first = self.training and self.settle(x, at)
+        group = self.group(x)
+        if self.training and not first:
+            self.move(x, group[..., 0], at)
+        return group
+
+    @torch.no_grad()
+    def settle(self, x: Tensor, at: Layout) -> bool:
+        """Put the centres where the unit vectors (B, H, T, E) of the first batch have theirs; whether this is the first."""
+        first = not bool(self.batches)
+        if first:
+            self.means.copy_(settled(_tokens(x, at).to(self.means.dtype), self.means.shape[1]))
         self.batches += 1
+        return first
+
+    @torch.no_grad()
+    def move(self, x: Tensor, own: Tensor, at: Layout) -> None:
+        """Move the centres towards the unit vectors (B, H, T, E) that have them for their `own` (B, H, T)."""
+        towards = centred(_tokens(x, at), _tokens(own, at), self.means)
+        self.means.copy_(F.normalize(self.decay * self.means + (1 - self.decay) * towards, dim=-1))
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         if self.k is None:
@@ -70,7 +84,7 @@ class RoutingAttention(Alike):
         q, k, v = (split_heads(m(x), self.heads) for m in (self.q, self.k, self.v))
         ones = [F.normalize(z.detach(), dim=-1) for z in (q, k)]
         if self.training:
-            self.learn(torch.cat(ones, 2), at.then(at))
+            self.routed(torch.cat(ones, 2), at.then(at))
         if self.position is not None:
             q, k = self.position.rotate(q, at), self.position.rotate(k, at)
         q, k, v, *ones = (rows(z, at) for z in (q, k, v, *ones))
@@ -92,3 +106,9 @@ class RoutingAttention(Alike):
             2, place, here.expand(asks.shape).flatten(2)[..., None].to(v.dtype)
         )
         return total / times.clamp(min=1)
+
+
+def _tokens(x: Tensor, at: Layout) -> Tensor:
+    """(B, H, T, ...) -> (P, H, ...): those of all sequences."""
+    x = x.transpose(1, 2)
+    return x.flatten(0, 1) if at.full else x[at.valid.expand(at.seg.shape)]

@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
@@ -46,13 +45,12 @@ class SparseLinearAttention(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"sparse_linear_attention: width {width} does not divide into {c.heads} heads")
         self.heads, self.critical, self.skipped, self.size = c.heads, c.critical, c.skipped, c.size
         self.growth = "n^2" if c.size is not None else "n^1.5" if c.critical else "n"
-        self.feature = c.feature.build(c.heads, width // c.heads)
+        size = head_width(self, width, c.heads)
+        self.feature = c.feature.build(c.heads, size)
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
-        self.join = nn.Linear(width // c.heads, width // c.heads)
+        self.join = nn.Linear(size, size)
         nn.init.zeros_(self.join.weight)
         nn.init.zeros_(self.join.bias)
 

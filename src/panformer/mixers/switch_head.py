@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.grow import grown
 from ..core.layout import Layout
 from ..core.part import Config as Base
@@ -52,11 +52,9 @@ class SwitchHead(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if c.head_width is None and width % c.heads:
-            raise InputError(f"switch_head: width {width} does not divide into {c.heads} heads")
         if c.top > c.experts:
             raise InputError(f"switch_head: top {c.top} is more than {c.experts} experts")
-        self.size = size = c.head_width or width // c.heads
+        self.size = size = c.head_width or head_width(self, width, c.heads)
         self.heads, self.experts, self.top = c.heads, c.experts, c.top
         self.expert_dropout, self.causal = c.expert_dropout, bool(c.causal)
         self.mask = Same() & Causal() if self.causal else Same()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.grow import grown
 from ..core.layout import Layout
 from ..core.part import Config as Base
@@ -51,17 +51,14 @@ class ToeplitzAttention(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"toeplitz_attention: width {width} does not divide into {c.heads} heads")
-        self.heads, self.size, self.causal, self.scale = c.heads, width // c.heads, bool(c.causal), c.length
+        self.heads, self.size, self.causal = c.heads, head_width(self, width, c.heads), bool(c.causal)
+        self.scale = c.length
         self.feature = c.feature.build(c.heads, self.size)
         self.q, self.k, self.v, self.o = (linear(width, width, c.bias) for _ in range(4))
         self.position = c.position.build(c.heads, self.size) if c.position else None
         if self.position is not None and self.position.kind != "none":
             name, score = self.position.use(), self.position.bias()
-            if score is None:
-                raise InputError(f"toeplitz_attention: position {name!r} is no bias of scores; try t5")
-            if not score.relative:
+            if score is not None and not score.relative:
                 raise InputError(f"toeplitz_attention: the bias of {name!r} depends on more than the distance; try t5")
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:

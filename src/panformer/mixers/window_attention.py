@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.errors import InputError
-from ..core.families import Mixer, linear
+from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
@@ -49,14 +49,13 @@ class WindowAttention(Mixer):
 
     def __init__(self, c: Config, width: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"window_attention: width {width} does not divide into {c.heads} heads")
+        size = head_width(self, width, c.heads)
         if c.shift >= c.size:
             raise InputError(f"window_attention: shift {c.shift} must be less than the size {c.size} of a window")
         self.heads, self.size, self.shift, self.dropout = c.heads, c.size, c.shift, c.dropout
         self.q, self.k, self.v = (linear(width, width, c.bias) for _ in range(3))
         self.o = linear(width, width, c.bias if c.out_bias is None else c.out_bias)
-        self.position = c.position.build(c.heads, width // c.heads) if c.position else None
+        self.position = c.position.build(c.heads, size) if c.position else None
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         if at.grid is None or len(at.grid) != 2:

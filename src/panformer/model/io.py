@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as pack_tensors
 from torch import Tensor, nn
 
-from ..core.errors import InputError, PanformerError
+from ..core.errors import InputError, writing
 from ..core.spec import read, resolve
 from .build import build
 from .manifest import FORMAT, CheckpointError, read_json, verify
@@ -205,30 +205,35 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 def publish(folder: str | Path, files: Mapping[str, Content]) -> Path:
     """Write all files and the manifest beside the final name, then move them there in one step."""
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists() and not (folder / "manifest.json").is_file() and any(folder.iterdir()):
-        raise InputError(f"{folder}: exists and is not a folder of ours; give another --out")
-    draft = folder.parent / f".{folder.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    draft.mkdir()
-    try:
-        entries = {}
-        for name, given in files.items():
-            content = given if isinstance(given, bytes) else given()
-            _write(draft / name, content)
-            entries[name] = _entry(content)
-        _write(draft / "manifest.json", _json({"format": FORMAT, "files": entries}))
-        old = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex[:8]}") if folder.exists() else None
-        if old is not None:
-            folder.rename(old)
-        draft.rename(folder)
-        _sync(folder.parent)
-        if old is not None:
-            shutil.rmtree(old)
-    except OSError as fault:
-        raise PanformerError(f"{folder}: could not write ({fault.strerror or fault})") from fault
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.is_file():
+            raise InputError(f"{folder}: is a file; give another --out")
+        if folder.exists() and not (folder / "manifest.json").is_file() and any(folder.iterdir()):
+            raise InputError(f"{folder}: exists and is not a folder of ours; give another --out")
+        draft = folder.parent / f".{folder.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        draft.mkdir()
+        try:
+            _fill_draft(draft, files)
+            old = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex[:8]}") if folder.exists() else None
+            if old is not None:
+                folder.rename(old)
+            draft.rename(folder)
+            _sync(folder.parent)
+            if old is not None:
+                shutil.rmtree(old)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return folder
+
+
+def _fill_draft(draft: Path, files: Mapping[str, Content]) -> None:
+    entries = {}
+    for name, given in files.items():
+        content = given if isinstance(given, bytes) else given()
+        _write(draft / name, content)
+        entries[name] = _entry(content)
+    _write(draft / "manifest.json", _json({"format": FORMAT, "files": entries}))
 
 
 def seal(folder: Path, names: Iterable[str]) -> None:

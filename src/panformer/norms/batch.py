@@ -32,7 +32,8 @@ class Batch(Norm):
 
     def forward(self, x: Tensor, at: Layout) -> Tensor:
         if at.full or not self.training:
-            return self.norm(at.clean(x).flatten(0, 1)).view(x.shape)
+            return self.norm(at.clean(x).flatten(0, -2)).view(x.shape)
         out = x.new_zeros(x.shape)
-        out[at.valid] = self.norm(x[at.valid])
+        real = x[at.valid]  # whose last axis are the channels, heads or not
+        out[at.valid] = self.norm(real.flatten(0, -2)).view(real.shape)
         return out

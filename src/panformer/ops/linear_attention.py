@@ -23,7 +23,7 @@ Decay = tuple[Tensor, Tensor]
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, at: Layout, causal: bool, decay: Decay | None) -> Tensor:
-    """q, k (B, H, T, E), v (B, H, T, V) -> (B, H, T, V), over the sequence of each token, by the T x T matrix."""
+    """q, k (B, H|1, T, E), v (B, H, T, V) -> (B, H, T, V), over the sequence of each token, by the T x T matrix."""
     same = (at.ordinal[:, None, :, None] == at.ordinal[:, None, None, :]) & at.valid[:, None, :, None]
     return _weigh(q, k, same.tril() if causal else same, decay) @ v
 
@@ -51,7 +51,7 @@ def reference_chunk(
     q = q.masked_fill(~live[..., None], 0)
     if decay is None:
         return y + (q.to(s.dtype) @ s).to(kind), (s + _told(k, v, s), r)
-    up, down = (d.expand(*q.shape[:2], -1) for d in decay)
+    up, down = (d.expand(*v.shape[:2], -1) for d in decay)
     now = latest(up, at.valid, r)
     y = y + torch.exp(torch.where(live, up - r[..., None], 0))[..., None].to(kind) * (q.to(s.dtype) @ s).to(kind)
     k = k * torch.exp(torch.where(live, now[..., None] - down, 0))[..., None].to(k.dtype)

@@ -14,6 +14,7 @@ from torch import Tensor
 from .backend import Operator
 from .check import Draw
 from .kernels.selective_scan_blocks import BLOCKS
+from .kernels.selective_scan_numba import NUMBA
 from .kernels.selective_scan_tree import TREE
 from .kernels.selective_scan_triton import TRITON
 from .scan import loop
@@ -75,4 +76,4 @@ def sample(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     return x, draw(2, 37, 6).exp() / 4, -draw(6, 4).exp(), b, c, draw.flags(0.1, 2, 37), h
 
 
-selective_scan = Operator("selective_scan", reference, TRITON, BLOCKS, TREE, traced=traced, sample=sample)
+selective_scan = Operator("selective_scan", reference, TRITON, NUMBA, BLOCKS, TREE, traced=traced, sample=sample)

@@ -21,7 +21,7 @@ from .kernels.two_sided_scans import QUASISEPARABLE, TWO_SIDED
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, fall: Tensor | None, at: Layout) -> Tensor:
-    """q, k (B, H, T, E), v (B, H, T, V), fall (B, H, T) <= 0 or None (0) -> y (B, H, T, V), by the T x T matrix."""
+    """q, k (B, H|1, T, E), v (B, H, T, V), fall (B, H, T) <= 0 or None (0) -> y (B, H, T, V), by the T x T matrix."""
     same = _same(at)
     weight = (q @ k.mT).masked_fill(~same, 0)
     if fall is None:
@@ -39,7 +39,7 @@ def reference_apart(
     fall: tuple[Tensor, Tensor],
     at: Layout,
 ) -> Tensor:
-    """Pairs, for what comes from before and from after, of q, k (B, H, T, E), v (B, H, T, V), fall (B, H, T) <= 0.
+    """Pairs for what comes from before and from after: q, k (B, H|1, T, E), v (B, H, T, V), fall (B, H, T) <= 0.
 
     y_i = sum_{j<i} e^(fall_{j+1} + .. + fall_{i-1}) (q_{i-1} . k_j) v_j + the same from the other end with the other
     q, k, v and fall -> y (B, H, T, V), by two T x T matrices.

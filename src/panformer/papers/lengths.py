@@ -116,6 +116,11 @@ class _Point(NamedTuple):
     seeds: Seeds
 
 
+def every(records: Sequence[Record], rows: Sequence[Row]) -> list[Table]:
+    """The tables of all comparisons, then those of all evidence."""
+    return [*compared(records), *tables(rows)]
+
+
 def compared(records: Sequence[Record]) -> list[Table]:
     """A table for each comparison whose models were tested longer than trained."""
     found = []

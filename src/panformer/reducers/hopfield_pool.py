@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..core.errors import InputError
-from ..core.families import Reducer, linear
+from ..core.families import Reducer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
 from ..core.part import Slot
@@ -38,9 +37,7 @@ class HopfieldPool(Reducer):
 
     def __init__(self, c: Config, width: int, after: int) -> None:
         super().__init__()
-        if width % c.heads:
-            raise InputError(f"hopfield_pool: width {width} does not divide into {c.heads} heads")
-        size = width // c.heads
+        size = head_width(self, width, c.heads)
         self.heads, self.steps, self.beta = c.heads, c.steps, size**-0.5 if c.beta is None else c.beta
         self.queries = nn.Parameter(torch.randn(c.heads, c.queries, size))
         self.norm = c.norm.build(width)

@@ -25,6 +25,7 @@ EXTRAS = {  # a package of each extra: what is missed without it
     "export": ("onnxruntime", "panformer export"),
     "serve": ("fastapi", "serving"),
     "gpu": ("triton", "kernels for a GPU"),
+    "fast": ("numba", "kernels compiled for this processor: Mamba"),
 }
 FORMATS = (torch.float32, torch.bfloat16)
 

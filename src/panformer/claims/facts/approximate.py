@@ -15,6 +15,7 @@ from ...core.layout import Layout
 from ...core.part import config
 from ...model.build import build
 from ...ops.attend import merge_heads, split_heads
+from ...ops.hashing import angular_rank, order, planes
 from ...ops.regions import cut
 from ...papers.schema import Train
 from .. import registry, run
@@ -44,13 +45,26 @@ def matrix_error(seed: int, method: Method, top: int = 2, steps: int = 500, leng
         u, s, v = torch.linalg.svd(exact)
         near = (u[..., :rank] * s[..., None, :rank]) @ v[..., :rank, :]
     else:
-        rng = torch.Generator().manual_seed(seed)
-        w = torch.randn(rank, q.shape[-1], generator=rng, dtype=torch.float64)
-        q, k = (z * q.shape[-1] ** -0.25 for z in (q, k))
-        q, k = (z @ w.T - z.square().sum(-1, keepdim=True) / 2 for z in (q, k))
-        near = (q - q.amax(-1, keepdim=True)).exp() @ (k - k.amax((-1, -2), keepdim=True)).exp().mT
-        near = near / near.sum(-1, keepdim=True)
+        near = _features(q, k, rank, seed)
     return float(((exact - near).flatten(2).norm(dim=-1) / exact.flatten(2).norm(dim=-1)).mean())
+
+
+def _features(q: Tensor, k: Tensor, count: int, seed: int) -> Tensor:
+    """(B, H, L, L): a softmax from positive random features, as many as `count`."""
+    rng = torch.Generator().manual_seed(seed)
+    w = torch.randn(count, q.shape[-1], generator=rng, dtype=torch.float64)
+    q, k = (z * q.shape[-1] ** -0.25 for z in (q, k))
+    q, k = (z @ w.T - z.square().sum(-1, keepdim=True) / 2 for z in (q, k))
+    near = (q - q.amax(-1, keepdim=True)).exp() @ (k - k.amax((-1, -2), keepdim=True)).exp().mT
+    return near / near.sum(-1, keepdim=True)
+
+
+def _buckets(q: Tensor, k: Tensor, size: int, seed: int) -> Tensor:
+    """(B, H, L, L): a softmax over the keys in the bucket of each query, as KDEformer hashes both, and no others."""
+    normals = planes(q.shape[1], q.shape[-1], 7, seed, q)
+    real = torch.ones(len(q), 1, q.shape[2], dtype=torch.bool)
+    asks, looks = (order(angular_rank(z, normals), real).argsort(-1) // size for z in (q, k))
+    return _scores(q, k).masked_fill(asks[..., :, None] != looks[..., None, :], -torch.inf).softmax(-1)
 
 
 def _multi_resolution(q: Tensor, k: Tensor, rest: bool, top: int) -> Tensor:
@@ -63,13 +77,17 @@ def _multi_resolution(q: Tensor, k: Tensor, rest: bool, top: int) -> Tensor:
     return config("mixers", tree).build(heads).mix(q, k, one, blocks).flatten(2, 3)
 
 
+OTHERS = {"buckets": _buckets, "features": _features}
+
+
 @torch.no_grad()
 def output_error(
     seed: int, by: str = "columns", samples: int = 16, steps: int = 500, length: int = 128, draws: int = 8
 ) -> float:
     """|A v - u| over |A| |v| in the spectral norm, the mean over heads and draws; u is KDEformer's answer.
 
-    Queries, keys and values are those of the last layer of a masked language model. Zandieh et al. 2023.
+    Its query sees a bucket of 4 keys and the sample. `by: buckets` has hashing alone, buckets of as many keys
+    (Reformer's sparsity), `by: features` as many positive random features (Performer's). Queries, keys and values are those of the last layer of a masked language model. Zandieh et al. 2023.
     """
     return _output_errors(seed, by, [samples], steps, length, draws)[0]
 
@@ -95,8 +113,11 @@ def _output_errors(seed: int, by: str, samples: Sequence[int], steps: int, lengt
     for m in samples:
         told = []
         for s in range(draws):
-            tree = {"use": "kde_former", "heads": heads, "bucket": SIZE // 2, "samples": m, "by": by, "seed": s}
-            near = config("mixers", tree).build(heads).mix(q, k, v, count)
+            if by in OTHERS:
+                near = OTHERS[by](q, k, SIZE // 2 + m, s) @ v
+            else:
+                tree = {"use": "kde_former", "heads": heads, "bucket": SIZE // 2, "samples": m, "by": by, "seed": s}
+                near = config("mixers", tree).build(heads).mix(q, k, v, count)
             told.append((torch.linalg.matrix_norm(exact @ v - near, 2) / scale).mean())
         out.append(float(torch.stack(told).mean()))
     return out

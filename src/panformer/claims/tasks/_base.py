@@ -106,6 +106,27 @@ class Task:
         return {key: value for key, value in self.dump().items() if key not in self.later}
 
 
+class Forecast(Task):
+    """A task that foretells `horizon` steps of series, of which a model reads `lookback`; mean squared error."""
+
+    lower_is_better = True
+    resolution = 0.0
+
+    def ends(self) -> dict[str, Any]:
+        c = self.config
+        return {
+            "embed": {"use": "variates", "length": c.lookback},
+            "head": {"use": "forecast", "horizon": c.horizon, "pool": "token"},
+        }
+
+    def objective(self) -> str:
+        return "forecast"
+
+    def score(self, out: Tensor, target: Tensor) -> tuple[float, float]:
+        known = ~target.isnan()
+        return float((out - target)[known].square().sum()), float(known.sum())
+
+
 class Sized(Task):
     """A task whose examples have one size, the option `size`; the test's may be another, the option `test`."""
 

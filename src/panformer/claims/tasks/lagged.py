@@ -12,10 +12,10 @@ import math
 import torch
 from pydantic import Field
 
-from ._base import Batch, Options, Sized
+from ._base import Batch, Forecast, Options, Sized
 
 
-class Lagged(Sized):
+class Lagged(Forecast, Sized):
     size = "variates"
 
     class Config(Options):
@@ -25,22 +25,6 @@ class Lagged(Sized):
         horizon: int = Field(8, gt=0)
         coupling: float = Field(0.8, ge=0, le=1)
         noise: float = Field(0.1, ge=0)
-
-    lower_is_better = True
-    resolution = 0.0
-
-    def ends(self):
-        c = self.config
-        return {
-            "embed": {"use": "variates", "length": c.lookback},
-            "head": {"use": "forecast", "horizon": c.horizon, "pool": "token"},
-        }
-
-    def objective(self):
-        return "forecast"
-
-    def score(self, out, target):
-        return float((out - target).square().sum()), float(target.numel())
 
     def _make(self, rng: torch.Generator, size: int, variates: int) -> Batch:
         c = self.config

@@ -13,30 +13,13 @@ from pydantic import Field
 
 from ...data.base import Examples
 from ...data.open import open_data
-from ._base import Batch, Options, Task, draw
+from ._base import Batch, Forecast, Options, draw
 
 
-class Weather(Task):
+class Weather(Forecast):
     class Config(Options):
         lookback: int = Field(96, gt=1)
         horizon: int = Field(24, gt=0)
-
-    lower_is_better = True
-    resolution = 0.0
-
-    def ends(self):
-        c = self.config
-        return {
-            "embed": {"use": "variates", "length": c.lookback},
-            "head": {"use": "forecast", "horizon": c.horizon, "pool": "token"},
-        }
-
-    def objective(self):
-        return "forecast"
-
-    def score(self, out, target):
-        known = ~target.isnan()
-        return float((out - target)[known].square().sum()), float(known.sum())
 
     def batch(self, rng, size):
         return self._take(_load(self.config.lookback, self.config.horizon)[0], rng, size)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...core.errors import InputError
 from ..family import Plan, Reader
 from ..options import Options, activation
-from ..rules import Rule, each, renamed, same, tied
+from ..rules import Rule, each, per_head, renamed, same, shaped, tied
 
 HERE = "trunk.layers.{i}."
 
@@ -76,6 +76,44 @@ def spanned(body: Reader, prefix: str = "model.") -> Reader:
 def labels(c: Options) -> int:
     """How many classes the config names."""
     return len(c.get("id2label") or range(c.get("num_labels", 2)))
+
+
+# ---- layers
+
+
+def fused_layer(heads: int, there: str, attention: str) -> list[Rule]:
+    """A layer as GPT-NeoX and BLOOM write it: queries, keys and values head by head in one matrix."""
+    return [
+        per_head([f"{HERE}mixer.{m}.*" for m in "qkv"], f"{there}{attention}.query_key_value.*", heads),
+        same(f"{HERE}mixer.o.*", f"{there}{attention}.dense.*"),
+        same(f"{HERE}channel.up.*", f"{there}mlp.dense_h_to_4h.*"),
+        same(f"{HERE}channel.down.*", f"{there}mlp.dense_4h_to_h.*"),
+        same(f"{HERE}residual.norms.0.*", f"{there}input_layernorm.*"),
+        same(f"{HERE}residual.norms.1.*", f"{there}post_attention_layernorm.*"),
+    ]
+
+
+def state_space(depth: int, channels: int, kernel: int, offset: bool, *own: tuple[str, str]) -> list[Rule]:
+    """All tensors of a body of Mamba layers; `own` are (ours, theirs) that only one of its versions has."""
+    here, there = f"{HERE}mixer.", "layers.{i}.mixer."
+    names = (
+        ("input.*", "in_proj.*"),
+        *([("offset", "conv1d.bias")] if offset else []),
+        *own,
+        ("a_log", "A_log"),
+        ("skip", "D"),
+        ("output.*", "out_proj.*"),
+    )
+    return [
+        same("embed.table.weight", "embeddings.weight"),
+        same("trunk.final.weight", "norm_f.weight"),
+        *each(
+            depth,
+            shaped(f"{here}filter", f"{there}conv1d.weight", (channels, kernel), (channels, 1, kernel)),
+            *(same(f"{here}{ours}", f"{there}{theirs}") for ours, theirs in names),
+            same(f"{HERE}residual.norms.0.weight", "layers.{i}.norm.weight"),
+        ),
+    ]
 
 
 # ---- positions and windows

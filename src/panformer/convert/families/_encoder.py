@@ -157,6 +157,17 @@ def masked(
     return read
 
 
+def pretraining(body: Reader, prefix: str, aside: tuple[str, ...] = ("pooler.dense",)) -> Reader:
+    """BERT's masked-LM head, whose files may bring the next-sentence head too: it is kept beside the model."""
+    read = masked(body, prefix, aside=aside)
+
+    def whole(c: Options) -> Plan:
+        spec, rules = read(c)
+        return Plan(spec, [*rules, kept("cls.seq_relationship.*", optional=True)])
+
+    return whole
+
+
 def classified(
     body: Reader,
     prefix: str,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ..family import Family, Plan
 from ..options import Options
-from ..rules import kept
-from ._encoder import attention, bert_layers, classified, embeddings, masked, plain, post_norm, siblings
+from ._encoder import attention, bert_layers, classified, embeddings, plain, post_norm, pretraining, siblings
 
 
 def body(c: Options) -> Plan:
@@ -19,12 +18,7 @@ def body(c: Options) -> Plan:
     return Plan(spec, [*embeddings(), *bert_layers(c)])
 
 
-def pretraining(c: Options) -> Plan:
-    """The next-sentence head is kept beside the model, which answers for masked tokens."""
-    spec, rules = masked(body, "bert.")(c)
-    return Plan(spec, [*rules, kept("cls.seq_relationship.*", optional=True)])
-
-
+MASKED = pretraining(body, "bert.")
 FAMILY = Family(
     "bert",
     siblings(
@@ -32,8 +26,8 @@ FAMILY = Family(
         "bert.",
         body,
         Model=plain(body, "pooler.dense"),
-        ForMaskedLM=pretraining,  # files of both bring the other's tensors
-        ForPreTraining=pretraining,
+        ForMaskedLM=MASKED,  # files of both bring the other's tensors
+        ForPreTraining=MASKED,
         ForSequenceClassification=classified(
             body, "bert.", dense="bert.pooler.dense", out="classifier", act="tanh", aside=()
         ),

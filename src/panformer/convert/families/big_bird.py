@@ -9,8 +9,7 @@ from typing import Any
 
 from ..family import Family, Plan
 from ..options import Options
-from ..rules import kept
-from ._encoder import attention, bert_layers, classified, embeddings, masked, plain, post_norm, tagged
+from ._encoder import attention, bert_layers, classified, embeddings, plain, post_norm, pretraining, tagged
 
 
 def body(c: Options) -> Plan:
@@ -26,12 +25,6 @@ def body(c: Options) -> Plan:
     return Plan(spec, [*embeddings(), *bert_layers(c)])
 
 
-def pretraining(c: Options) -> Plan:
-    """The next-sentence head is kept beside the model, which answers for masked tokens."""
-    spec, rules = masked(body, "bert.", aside=("pooler",))(c)
-    return Plan(spec, [*rules, kept("cls.seq_relationship.*", optional=True)])
-
-
 def _full(c: Options) -> dict[str, Any]:
     return {**attention(c), "bias": c.flag("use_bias", True), "out_bias": True}
 
@@ -41,12 +34,13 @@ def _blocks(c: Options) -> dict[str, Any]:
     return {**_full(c), "use": "big_bird", **sizes}
 
 
+MASKED = pretraining(body, "bert.", aside=("pooler",))
 FAMILY = Family(
     "big_bird",
     {
         "BigBirdModel": plain(body, "pooler"),
-        "BigBirdForMaskedLM": pretraining,  # files of both bring the other's tensors
-        "BigBirdForPreTraining": pretraining,
+        "BigBirdForMaskedLM": MASKED,  # files of both bring the other's tensors
+        "BigBirdForPreTraining": MASKED,
         "BigBirdForSequenceClassification": classified(body, "bert.", aside=("pooler",)),
         "BigBirdForTokenClassification": tagged(body, "bert.", ("pooler",)),
     },

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..family import Family, Plan
 from ..options import Options
-from ..rules import each, per_head, same
-from ._decoder import HERE, causal, classified, spanned, tagged
+from ..rules import each, same
+from ._decoder import causal, classified, fused_layer, spanned, tagged
 from ._files import prefixed
 
 
@@ -28,19 +28,10 @@ def body(c: Options) -> Plan:
             }
         ],
     }  # fmt: skip
-    there = "h.{i}."
     rules = [
         same("embed.table.weight", "word_embeddings.weight"),
         same("embed.norm.*", "word_embeddings_layernorm.*"),
-        *each(
-            n,
-            per_head([f"{HERE}mixer.{m}.*" for m in "qkv"], f"{there}self_attention.query_key_value.*", heads),
-            same(f"{HERE}mixer.o.*", f"{there}self_attention.dense.*"),
-            same(f"{HERE}channel.up.*", f"{there}mlp.dense_h_to_4h.*"),
-            same(f"{HERE}channel.down.*", f"{there}mlp.dense_4h_to_h.*"),
-            same(f"{HERE}residual.norms.0.*", f"{there}input_layernorm.*"),
-            same(f"{HERE}residual.norms.1.*", f"{there}post_attention_layernorm.*"),
-        ),
+        *each(n, *fused_layer(heads, "h.{i}.", "self_attention")),
         same("trunk.final.*", "ln_f.*"),
     ]
     return Plan(spec, rules)

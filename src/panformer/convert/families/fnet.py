@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from ..family import Family, Plan
 from ..options import Options
-from ..rules import each, kept, same
-from ._encoder import classified, embeddings, feed_forward, masked, plain, post_norm, siblings
+from ..rules import each, same
+from ._encoder import classified, embeddings, feed_forward, plain, post_norm, pretraining, siblings
 
 
 def body(c: Options) -> Plan:
@@ -31,12 +31,7 @@ def body(c: Options) -> Plan:
     return Plan(spec, [*embeddings(), same("embed.project.*", "embeddings.projection.*"), *layers])
 
 
-def pretraining(c: Options) -> Plan:
-    """The next-sentence head is kept beside the model, which answers for masked tokens."""
-    spec, rules = masked(body, "fnet.")(c)
-    return Plan(spec, [*rules, kept("cls.seq_relationship.*", optional=True)])
-
-
+MASKED = pretraining(body, "fnet.")
 FAMILY = Family(
     "fnet",
     siblings(
@@ -44,8 +39,8 @@ FAMILY = Family(
         "fnet.",
         body,
         Model=plain(body, "pooler.dense"),
-        ForMaskedLM=pretraining,  # files of both bring the other's tensors
-        ForPreTraining=pretraining,
+        ForMaskedLM=MASKED,  # files of both bring the other's tensors
+        ForPreTraining=MASKED,
         ForSequenceClassification=classified(
             body, "fnet.", dense="fnet.pooler.dense", out="classifier", act="tanh", aside=()
         ),

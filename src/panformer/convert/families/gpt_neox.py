@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..family import Family, Plan
 from ..options import Options, activation
-from ..rules import each, per_head, same
-from ._decoder import HERE, causal, classified, rope, spanned, tagged
+from ..rules import each, same
+from ._decoder import causal, classified, fused_layer, rope, spanned, tagged
 from ._files import named, settled, without
 
 
@@ -23,18 +23,9 @@ def body(c: Options) -> Plan:
         "embed": {"use": "tokens", "vocab": c.size("vocab_size", 50432)},
         "schedule": [{"repeat": n, "mixer": mixer, "channel": channel}],
     }  # fmt: skip
-    there = "layers.{i}."
     rules = [
         same("embed.table.weight", "embed_in.weight"),
-        *each(
-            n,
-            per_head([f"{HERE}mixer.{m}.*" for m in "qkv"], f"{there}attention.query_key_value.*", heads),
-            same(f"{HERE}mixer.o.*", f"{there}attention.dense.*"),
-            same(f"{HERE}channel.up.*", f"{there}mlp.dense_h_to_4h.*"),
-            same(f"{HERE}channel.down.*", f"{there}mlp.dense_4h_to_h.*"),
-            same(f"{HERE}residual.norms.0.*", f"{there}input_layernorm.*"),
-            same(f"{HERE}residual.norms.1.*", f"{there}post_attention_layernorm.*"),
-        ),
+        *each(n, *fused_layer(heads, "layers.{i}.", "attention")),
         same("trunk.final.*", "final_layer_norm.*"),
     ]
     return Plan(spec, rules)

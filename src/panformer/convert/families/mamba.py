@@ -6,8 +6,7 @@ import math
 
 from ..family import Family, Plan
 from ..options import Options
-from ..rules import each, same, shaped
-from ._decoder import causal
+from ._decoder import causal, state_space
 
 
 def body(c: Options) -> Plan:
@@ -30,24 +29,8 @@ def body(c: Options) -> Plan:
         "width": width, "causal": True, "norm": {"use": "rms", "eps": c.number("layer_norm_epsilon", 1e-5)},
         "embed": {"use": "tokens", "vocab": c.size("vocab_size", 50280)}, "schedule": [{"repeat": depth, "mixer": mixer}],
     }  # fmt: skip
-    here, there = "trunk.layers.{i}.mixer.", "layers.{i}.mixer."
-    rules = [
-        same("embed.table.weight", "embeddings.weight"),
-        same("trunk.final.weight", "norm_f.weight"),
-        *each(
-            depth,
-            same(f"{here}input.*", f"{there}in_proj.*"),
-            shaped(f"{here}filter", f"{there}conv1d.weight", (inner, kernel), (inner, 1, kernel)),
-            *([same(f"{here}offset", f"{there}conv1d.bias")] if conv_bias else []),
-            same(f"{here}select.weight", f"{there}x_proj.weight"),
-            same(f"{here}delta.*", f"{there}dt_proj.*"),
-            same(f"{here}a_log", f"{there}A_log"),
-            same(f"{here}skip", f"{there}D"),
-            same(f"{here}output.*", f"{there}out_proj.*"),
-            same("trunk.layers.{i}.residual.norms.0.weight", "layers.{i}.norm.weight"),
-        ),
-    ]
-    return Plan(spec, rules)
+    own = (("select.weight", "x_proj.weight"), ("delta.*", "dt_proj.*"))
+    return Plan(spec, state_space(depth, inner, kernel, conv_bias, *own))
 
 
 FAMILY = Family(

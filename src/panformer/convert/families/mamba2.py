@@ -6,8 +6,7 @@ import math
 
 from ..family import Family, Plan
 from ..options import Options
-from ..rules import each, same, shaped
-from ._decoder import causal
+from ._decoder import causal, state_space
 
 
 def body(c: Options) -> Plan:
@@ -33,25 +32,8 @@ def body(c: Options) -> Plan:
         "width": width, "causal": True, "norm": {"use": "rms", "eps": eps},
         "embed": {"use": "tokens", "vocab": c.size("vocab_size", 32768)}, "schedule": [{"repeat": depth, "mixer": mixer}],
     }  # fmt: skip
-    channels = inner + 2 * groups * state
-    here, there = "trunk.layers.{i}.mixer.", "layers.{i}.mixer."
-    rules = [
-        same("embed.table.weight", "embeddings.weight"),
-        same("trunk.final.weight", "norm_f.weight"),
-        *each(
-            depth,
-            same(f"{here}input.*", f"{there}in_proj.*"),
-            shaped(f"{here}filter", f"{there}conv1d.weight", (channels, kernel), (channels, 1, kernel)),
-            *([same(f"{here}offset", f"{there}conv1d.bias")] if conv_bias else []),
-            same(f"{here}delta", f"{there}dt_bias"),
-            same(f"{here}a_log", f"{there}A_log"),
-            same(f"{here}skip", f"{there}D"),
-            same(f"{here}weight", f"{there}norm.weight"),
-            same(f"{here}output.*", f"{there}out_proj.*"),
-            same("trunk.layers.{i}.residual.norms.0.weight", "layers.{i}.norm.weight"),
-        ),
-    ]
-    return Plan(spec, rules)
+    own = (("delta", "dt_bias"), ("weight", "norm.weight"))
+    return Plan(spec, state_space(depth, inner + 2 * groups * state, kernel, conv_bias, *own))
 
 
 FAMILY = Family(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.layout import Layout
+from ...core.product import on_onednn
 from ...core.score import FULL, NONE, PART, Mask, Score, Sum, given, split
 from ..backend import Kernel
 from ..online_softmax import OnlineSoftmax, finish, merge, part
@@ -115,6 +116,7 @@ class Plan:
 
 class _Attend(torch.autograd.Function):
     @staticmethod
+    @on_onednn()
     def forward(ctx: Any, plan: Plan, q: Tensor, k: Tensor, v: Tensor, *learned: Tensor) -> Tensor:
         out, norm = answer(plan, q, k, v)
         ctx.plan, ctx.learned = plan, learned
@@ -123,6 +125,7 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @on_onednn()
     def backward(ctx: Any, grad: Tensor) -> Any:
         q, k, v, out, norm = ctx.saved_tensors
         found, dl = gradients(ctx.plan, q, k, v, norm, grad, mean_of(grad, out, norm.dtype), ctx.learned)

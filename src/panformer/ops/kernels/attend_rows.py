@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.layout import Layout
+from ...core.product import on_onednn
 from ...core.score import Causal, Same, Score, conjuncts, given, split
 from ...core.sparse import Block, Column, Marks, Near, Rows, Sight, Sparse
 from ..backend import Kernel
@@ -167,6 +168,7 @@ class _Attend(torch.autograd.Function):
     """q (B, H, L, E), k (B, H, L, E), v (B, H, L, V) -> (B, H, L, V)."""
 
     @staticmethod
+    @on_onednn()
     def forward(ctx: Any, plan: _Plan, q: Tensor, k: Tensor, v: Tensor, *learned: Tensor) -> Tensor:
         length, wide = q.shape[2], torch.promote_types(q.dtype, torch.float32)
         a, b, c = (F.pad(x, (0, 0, 0, 1)) for x in (q, k, v))  # one place more, for no token
@@ -189,6 +191,7 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @on_onednn()
     def backward(ctx: Any, grad: Tensor) -> Any:
         plan: _Plan = ctx.plan
         q, k, v, out, norm = ctx.saved_tensors

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from ...core.layout import Layout
+from ...core.product import on_onednn
 from ...core.score import Causal, Same, Score, Window, conjuncts, split
 from ..backend import Kernel
 from ..check import Draw
 from . import attend_window
 
-STRIP = 64  # queries
+STRIP = 64  # queries; twice as many of 16 bits, whose products take little longer than the calls
 EVEN = 32  # the keys of a strip are a multiple of this many, which fill whole vectors
-ROOM = 1 << 19  # scores held at a time
+ROOM = 1 << 20  # scores held at a time
 
 
 def refuses(
@@ -81,6 +82,7 @@ def run(
 
 class _Strips(torch.autograd.Function):
     @staticmethod
+    @on_onednn()
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, size: int, after: int, scale: float) -> Tensor:
         ctx.save_for_backward(q, k, v)
         ctx.rest = size, after, scale
@@ -93,6 +95,7 @@ class _Strips(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @on_onednn()
     def backward(ctx: Any, grad: Tensor) -> Any:
         q, k, v = ctx.saved_tensors
         size, after, scale = ctx.rest
@@ -129,15 +132,16 @@ class _Cut:
         self.groups = k.shape[2]
         self.times = heads // self.groups
         self.size, self.after, self.scale = size, after, scale
+        self.strip = STRIP if q.element_size() > 2 else 2 * STRIP
         self.masks: dict[tuple[int, int, int], list[tuple[slice, Tensor]]] = {}
-        self.device = q.device
+        self.none = q.new_zeros(1)
 
     def strips(self) -> Iterator[Strip]:
-        each = self.times * min(STRIP, self.length) * min(STRIP + self.size + self.after, self.length)
+        each = self.times * min(self.strip, self.length) * min(self.strip + self.size + self.after, self.length)
         groups = _even(self.groups, max(1, ROOM // each))
         rows = _even(self.batch, max(1, ROOM // (each * self.groups)))
-        for a in range(0, self.length, STRIP):
-            b = min(a + STRIP, self.length)
+        for a in range(0, self.length, self.strip):
+            b = min(a + self.strip, self.length)
             first = max(0, a - self.size + 1) // EVEN * EVEN
             q, k = slice(a, b), slice(first, min(b + self.after, self.length))
             for n in rows:
@@ -165,19 +169,21 @@ class _Cut:
         score = _scaled(q, k.mT, self.scale)
         each = score.view(len(q), self.times, -1, score.shape[-1])
         for where, hidden in self.hidden(s.lead, *each.shape[2:]):
-            each[..., where].masked_fill_(hidden, -torch.inf)
+            each[..., where] += hidden
         return score.softmax(-1)
 
     def hidden(self, lead: int, queries: int, keys: int) -> list[tuple[slice, Tensor]]:
-        """Columns in which some key is too far away, and which (queries, columns); most strips are alike."""
+        """Columns in which some key is too far away, and -inf where it is (queries, columns); most strips are alike."""
         shape = lead, queries, keys
         if shape not in self.masks:
-            row = lead + torch.arange(queries, device=self.device)[:, None]
-            column = torch.arange(keys, device=self.device)
+            row = lead + torch.arange(queries, device=self.none.device)[:, None]
+            column = torch.arange(keys, device=self.none.device)
             early, late = max(0, lead + queries - self.size), lead + self.after + 1
             cuts = [slice(0, early), slice(late, keys)]
             far = row - column >= self.size, column - row > self.after
-            self.masks[shape] = [(c, f[:, c]) for c, f in zip(cuts, far, strict=True) if c.start < c.stop]
+            self.masks[shape] = [
+                (c, self.none.where(~f[:, c], -torch.inf)) for c, f in zip(cuts, far, strict=True) if c.start < c.stop
+            ]
         return self.masks[shape]
 
 

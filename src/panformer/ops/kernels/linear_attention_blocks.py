@@ -6,7 +6,7 @@ are masked by sequence, and the carried sum reaches only the sequence that it be
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,9 +16,7 @@ from ...core.layout import Layout
 from ..backend import Kernel
 from ..scan import affine, scan
 
-LOST = (
-    -128.0
-)  # a log-decay below which nothing is left in float32: lower ones would only cost sums of them their digits
+LOST = -128.0  # a log-decay that leaves nothing in float32: lower ones would only cost sums of them their digits
 SIZE = 64  # tokens per block: a token costs SIZE (E + V) inside its block and E V through the sums
 
 Decay = tuple[Tensor, Tensor]
@@ -70,7 +68,7 @@ def _mix(q: Tensor, k: Tensor, v: Tensor, f: Factors, s: Tensor | None) -> tuple
     gain = None if f.through is None else f.through.to(wide)[..., None, None]
     before, last = carry(sums, gain, s if s is None else s.to(wide))
     if before is not None:
-        y = y + times(q, f.enter) @ before.to(q.dtype)
+        y += times(q, f.enter) @ before.to(q.dtype)
     return y.flatten(2, 3)[:, :, :length], last
 
 
@@ -80,17 +78,39 @@ def carry(sums: Tensor, gain: Tensor | None, s: Tensor | None) -> tuple[Tensor |
     sums (B, H, n, E, V): what each block adds; gain: what of the sum carried in is carried out, of a shape that
     broadcasts to theirs; s: the sum before the first block.
     """
-    if gain is None:
-        after = sums.cumsum(2) if s is None else sums.cumsum(2) + s[:, :, None]
-    else:
-        gain = gain.expand(*sums.shape[:3], -1, -1)
-        if s is not None:
-            sums = torch.cat([sums[:, :, :1] + gain[:, :, :1] * s[:, :, None], sums[:, :, 1:]], 2)
-        after = scan(affine, (gain.transpose(1, 2), sums.transpose(1, 2)))[1].transpose(1, 2)
     if s is None and sums.shape[2] == 1:
-        return None, after[:, :, -1]
-    first = torch.zeros_like(after[:, :, :1]) if s is None else s[:, :, None]
-    return torch.cat([first, after[:, :, :-1]], 2), after[:, :, -1]
+        return None, sums[:, :, 0]
+    if gain is None:
+        gain = sums.new_ones(1, 1, 1, 1, 1)
+    gain = gain.expand(*sums.shape[:3], -1, -1)
+    s = torch.zeros_like(sums[:, :, 0]) if s is None else s.expand_as(sums[:, :, 0])
+    if sums.is_cuda or torch.compiler.is_compiling():  # there many short steps cost more than a few long ones
+        sums = torch.cat([sums[:, :, :1] + gain[:, :, :1] * s[:, :, None], sums[:, :, 1:]], 2)
+        after = scan(affine, (gain.transpose(1, 2), sums.transpose(1, 2)))[1].transpose(1, 2)
+        return torch.cat([s[:, :, None], after[:, :, :-1]], 2), after[:, :, -1]
+    found: tuple[Tensor, Tensor] = _Carry.apply(sums, gain, s, False)
+    return found
+
+
+class _Carry(torch.autograd.Function):
+    """`carry` block after block, so that each sum is read and written once. Gradients are carried the other way."""
+
+    @staticmethod
+    def forward(ctx: Any, sums, gain, s, back):
+        found = torch.empty_like(sums, memory_format=torch.contiguous_format)
+        for i in reversed(range(sums.shape[2])) if back else range(sums.shape[2]):
+            found[:, :, i] = s
+            s = torch.addcmul(sums[:, :, i], gain[:, :, i], s)
+        ctx.save_for_backward(gain, found)
+        ctx.back = back
+        return found, s
+
+    @staticmethod
+    def backward(ctx: Any, push, late):
+        gain, found = ctx.saved_tensors
+        to_sums, to_s = _Carry.apply(push, gain, late, not ctx.back)
+        to_gain = (to_sums * found).sum_to_size(gain.shape) if ctx.needs_input_grad[1] else None
+        return to_sums, to_gain, to_s, None
 
 
 def factors(like: Tensor, at: Layout, decay: Decay | None, r: Tensor | None, one: bool, size: int) -> Factors:
@@ -168,7 +188,8 @@ def times(x: Tensor, factor: Tensor | None) -> Tensor:
 def cut(x: Tensor, size: int) -> Tensor:
     """(B, H, T, E) -> (B, H, n, c, E), zeros after the end; c is `size`, or T where that is less."""
     size = min(size, x.shape[2])
-    return F.pad(x, (0, 0, 0, -x.shape[2] % size)).unflatten(2, (-1, size))
+    rest = -x.shape[2] % size
+    return (F.pad(x, (0, 0, 0, rest)) if rest else x).unflatten(2, (-1, size))  # padding by nothing copies
 
 
 def _cut_row(x: Tensor, size: int, after: bool | None = None) -> Tensor:

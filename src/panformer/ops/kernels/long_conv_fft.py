@@ -7,8 +7,11 @@ the largest one; so a causal one holds, below its own rounding, a trace of later
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..backend import Kernel
 
@@ -35,8 +38,37 @@ def convolved(x: Tensor, h: Tensor, ahead: int, new: int) -> Tensor:
     h, ahead = h[..., first:end], ahead - first
     start = length - new + ahead  # where the answers begin in the whole convolution
     size = fast(max(start + new, length + h.shape[-1] - 1 - start))  # what wraps around ends before `start`
-    waves = torch.fft.rfft(h, size) * torch.fft.rfft(x, size)
-    return torch.fft.irfft(waves, size)[..., start : start + new]
+    found: Tensor = _Cyclic.apply(x, h, size, start, new)
+    return found
+
+
+class _Cyclic(torch.autograd.Function):
+    """The places start to start + new of a convolution in a cycle of `size`: x (..., L), h (..., K) -> (..., new).
+
+    Gradients are convolutions with what is reversed in time, by transforms of real numbers as well, where those of torch
+    are of complex ones; spectra are made again, which costs less than to keep them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x, h, size, start, new):
+        ctx.save_for_backward(x, h)
+        ctx.size, ctx.start = size, start
+        waves = torch.fft.rfft(h, size) * torch.fft.rfft(x, size)
+        return torch.fft.irfft(waves, size)[..., start : start + new]
+
+    @staticmethod
+    def backward(ctx: Any, push):
+        x, h = ctx.saved_tensors
+        size, start = ctx.size, ctx.start
+        asked = torch.fft.rfft(F.pad(push, (start, size - start - push.shape[-1])), size)
+
+        def gradient(like: Tensor, other: Tensor) -> Tensor:
+            waves = asked * torch.fft.rfft(other, size).conj()
+            waves = waves.sum_to_size(*like.shape[:-1], waves.shape[-1])
+            return torch.fft.irfft(waves, size)[..., : like.shape[-1]]
+
+        wanted = ctx.needs_input_grad
+        return gradient(x, h) if wanted[0] else None, gradient(h, x) if wanted[1] else None, None, None, None
 
 
 def fast(n: int) -> int:
