@@ -59,7 +59,7 @@ class Mixer(Part):
         raise NotImplementedError(f"{self.use()} borrows nothing")
 
     def start(self, batch: int, like: Tensor) -> State:
-        """The empty state, in the dtype and on the device of `like`."""
+        """The empty state, on the device of `like`: in its dtype, but sums over the past of float32 at least."""
         raise NotImplementedError(f"{self.use()} has no streaming form")
 
     def chunk(self, x: Tensor, at: Layout, state: State, shared: Shared | None = None) -> tuple[Tensor, State]:
