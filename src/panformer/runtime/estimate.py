@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.errors import InputError
+from ..core.errors import InputError, check_type
 from ..core.memory import installed
 from ..measure.cost import Cost, of_model
 from ..model.model import Model
@@ -46,6 +46,9 @@ def estimate(model: Model, length: int, batch: int = 1, train: bool = False) -> 
 
     Nothing of the full length is run. Errors: InputError for a length or batch below 1.
     """
+    check_type("estimate", model, Model)
+    check_type("estimate: length", length, int)
+    check_type("estimate: batch", batch, int)
     if length < 1 or batch < 1:
         raise InputError(f"estimate: length and batch must be at least 1, got {length} and {batch}")
     cost = of_model(model, length, batch)
