@@ -54,6 +54,7 @@ CALLS = {
     "learn_only list": (lambda lm: panformer.learn_only(lm, ["*"]), "learn_only: a pattern: expected a str"),
     "optimize dict": (lambda lm: panformer.optimize({}), "optimize: expected a Model, got a dict"),
     "estimate dict": (lambda lm: panformer.estimate({}, 8), "estimate: expected a Model, got a dict"),
+    "estimate without end": (lambda lm: panformer.estimate(lm, 10**30), "are more than 1e+12"),
     "estimate text": (lambda lm: panformer.estimate(lm, "8"), "estimate: length: expected a int, got a str"),
     "another layout": (lambda lm: lm(Batch(TOKENS, Layout.dense(1, 3))), "a layout of 1 x 3 tokens does not fit x of"),
     "no layout": (lambda lm: lm(Batch(TOKENS, "x")), "the layout of a batch: expected a Layout, got a str"),

@@ -17,6 +17,7 @@ from ..measure.cost import Cost, of_model
 from ..model.model import Model
 
 PROBES = (0.25, 0.5)  # of the length: where the speed is measured
+MOST = 10**12  # tokens of a call that no machine would hold
 SHORT = 16  # tokens below which nothing is extrapolated
 ROUNDS = 3
 
@@ -51,6 +52,8 @@ def estimate(model: Model, length: int, batch: int = 1, train: bool = False) -> 
     check_type("estimate: batch", batch, int)
     if length < 1 or batch < 1:
         raise InputError(f"estimate: length and batch must be at least 1, got {length} and {batch}")
+    if length * batch > MOST:
+        raise InputError(f"estimate: {length} x {batch} tokens are more than {MOST:.0e}")
     cost = of_model(model, length, batch)
     lengths = [max(SHORT, round(p * length)) for p in PROBES]
     if lengths[0] == lengths[-1] or lengths[-1] >= length:
