@@ -90,6 +90,7 @@ REFUSED = [
     (["parts", "--matrix", "a.png"], "name it"),
     (["parts", "norms/layer", "--matrix", "a.png"], "draws mixers"),
     (["parts", "mamba", "--matrix", "a.jpeg"], ".png, .svg, .pdf"),
+    (["parts", "mamba", "--matrix", "a.png", "--length", "9" * 20], "--length"),
     (["parts", "mamba", "--matrix", "a.png", "--set", "stat=3"], "did you mean 'state'"),
     (["parts", "cross_attention", "--matrix", "a.png"], "needs memory"),
     (["papers", "show", "mamab"], "mamba"),

@@ -56,7 +56,7 @@ class Options(BaseModel):
     seeds: int = Field(3, gt=0, le=100)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
 
     @property
     def source(self) -> dict[str, Any]:

@@ -21,7 +21,9 @@ def parts(
         Path | None, typer.Option(help="Draw what each token takes from each other one in this mixer: .png, .svg, .pdf")
     ] = None,
     change: Set = None,
-    length: Annotated[int, typer.Option(help="Tokens of the picture; of a lattice, a square one.", min=1)] = 32,
+    length: Annotated[
+        int, typer.Option(help="Tokens of the picture; of a lattice, a square one.", min=1, max=4096)
+    ] = 32,
     width: Annotated[int, typer.Option(help="Width of the mixer that is drawn.", min=1)] = 32,
     seed: Annotated[int, typer.Option(help="Of its weights and of the tokens.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,

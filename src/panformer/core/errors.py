@@ -49,6 +49,12 @@ def require(module: str, extra: str):
         raise EnvironmentGap(f"{module} is not installed; run: pip install 'panformer[{extra}]'") from gap
 
 
+def check_type(what: str, given: object, *kinds: type) -> None:
+    """Refuse what is of none of these types."""
+    if not isinstance(given, kinds):
+        raise InputError(f"{what}: expected a {' or '.join(k.__name__ for k in kinds)}, got a {type(given).__name__}")
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """`unknown mixer 'atention'; did you mean 'attention'? known: ...`"""
     known = sorted(known)

@@ -6,7 +6,8 @@ so what is true of one batch form is true of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import operator
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from weakref import ref
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import InputError
+from .errors import InputError, check_type
 from .grow import grown
 
 
@@ -48,6 +49,7 @@ class Layout:
     @classmethod
     def dense(cls, batch: int, length: int, start: int = 0, device: torch.device | str | None = None) -> Layout:
         """B full sequences of equal length; `start` is the position of the first token."""
+        _check_sizes(batch=batch, length=length)
         pos = torch.arange(start, start + length, device=device).expand(batch, length)[..., None]
         seg = torch.zeros(1, 1, dtype=torch.int64, device=device).expand(batch, length)
         return cls(seg, pos, full=True)
@@ -55,7 +57,8 @@ class Layout:
     @classmethod
     def padded(cls, lengths: Sequence[int] | Tensor, size: int | None = None, side: str = "right") -> Layout:
         """One sequence per row, padded to `size` (the longest by default) on the `right` or `left`."""
-        n = torch.as_tensor(lengths, dtype=torch.int64)
+        known = isinstance(lengths, Tensor) and not lengths.is_floating_point()
+        n = torch.as_tensor(lengths if known or exporting() else _whole(lengths), dtype=torch.int64)
         if n.dim() != 1 or n.numel() == 0 or (not exporting() and bool((n < 1).any())):
             raise InputError(f"lengths must be a non-empty list of positive integers, got {n.tolist()}")
         if side not in ("right", "left"):
@@ -78,7 +81,7 @@ class Layout:
     @classmethod
     def packed(cls, lengths: Sequence[int], device: torch.device | str | None = None) -> Layout:
         """All sequences one after the other in a single row, no padding."""
-        n = [int(i) for i in lengths]
+        n = _whole(lengths)
         if not n or min(n) < 1:
             raise InputError(f"lengths must be a non-empty list of positive integers, got {n}")
         seg = torch.repeat_interleave(torch.arange(len(n)), torch.tensor(n)).to(device)
@@ -88,6 +91,9 @@ class Layout:
     @classmethod
     def lattice(cls, batch: int, grid: tuple[int, ...], device: torch.device | str | None = None) -> Layout:
         """B full lattices in raster order; coordinates count cells along each axis."""
+        if not isinstance(grid, Sequence) or not grid or isinstance(grid, str):
+            raise InputError(f"a lattice needs its sizes, such as (8, 8), got {grid!r}")
+        _check_sizes(batch=batch, **{f"axis {i}": g for i, g in enumerate(grid)})
         axes = torch.meshgrid(*(torch.arange(g, device=device) for g in grid), indexing="ij")
         pos = torch.stack([a.flatten() for a in axes], -1)
         seg = torch.zeros(1, 1, dtype=torch.int64, device=device).expand(batch, pos.shape[0])
@@ -270,6 +276,34 @@ class Layout:
         return replace(self, seg=self.seg.to(device), pos=self.pos.to(device), pose=pose, _memo={})
 
 
+def _check_sizes(**sizes: Any) -> None:
+    for name, n in sizes.items():
+        if not hasattr(n, "__index__") or (not exporting() and n < 0):
+            raise InputError(f"a layout's {name} is a whole number from 0 on, got {n!r}")
+
+
+def _whole(lengths: Any) -> list[int]:
+    """Lengths as a list of whole numbers."""
+    try:
+        return [operator.index(n) for n in lengths]
+    except TypeError:
+        raise InputError(f"lengths must be a non-empty list of positive integers, got {lengths!r}") from None
+
+
+def _lengths_of(sequences: Any, what: str) -> list[int]:
+    """Of tensors that can stand in one batch."""
+    if isinstance(sequences, Tensor | str) or not isinstance(sequences, Iterable):
+        raise InputError(f"{what} takes a list of tensors, one per sequence, got a {type(sequences).__name__}")
+    given = list(sequences)
+    if not given:
+        raise InputError(f"{what} needs at least one sequence")
+    for i, x in enumerate(given):
+        check_type(f"{what}: sequence {i}", x, Tensor)
+        if x.dim() == 0 or x.shape[1:] != given[0].shape[1:]:
+            raise InputError(f"{what}: sequence {i} has shape {tuple(x.shape)}, sequence 0 has {tuple(given[0].shape)}")
+    return [len(x) for x in given]
+
+
 def exporting() -> bool:
     """Whether `torch.export` is reading the code now: then no number of the input may steer it."""
     return bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())
@@ -284,16 +318,12 @@ class Batch(NamedTuple):
 
 def pack(sequences: Sequence[Tensor]) -> Batch:
     """Sequences (T_i, ...) -> one row (1, sum T_i, ...) without padding, and its layout."""
-    if not sequences:
-        raise InputError("pack needs at least one sequence")
-    lengths = [len(s) for s in sequences]
+    lengths = _lengths_of(sequences, "pack")
     return Batch(torch.cat(list(sequences), 0)[None], Layout.packed(lengths, sequences[0].device))
 
 
 def pad(sequences: Sequence[Tensor], side: str = "right") -> Batch:
     """Sequences (T_i, ...) -> (B, longest, ...) with zeros at padding, and its layout."""
-    if not sequences:
-        raise InputError("pad needs at least one sequence")
-    at = Layout.padded([len(s) for s in sequences], side=side).to(sequences[0].device)
+    at = Layout.padded(_lengths_of(sequences, "pad"), side=side).to(sequences[0].device)
     x = torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_side=side)
     return Batch(x, at)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import InputError
+from ..core.errors import InputError, check_type
 from ..core.families import Channel, Mixer
 from ..core.layout import Layout
 from ..core.part import Part, config
@@ -22,6 +22,8 @@ def build(spec: str | Path | Mapping[str, Any] | Spec, seed: int | None = None) 
 
     Without a seed, weights are drawn from torch's global generator.
     """
+    if seed is not None:
+        check_type("build: seed", seed, int)
     resolved = resolve(read(spec))
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:

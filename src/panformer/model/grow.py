@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..core.errors import InputError
+from ..core.errors import InputError, check_type
 from ..core.part import config
 from ..core.spec import Spec
 from ..linears.parameter_attention import ParameterAttention
@@ -19,6 +19,9 @@ def grow(model: Model, factor: int, seed: int = 0, hold: bool = True) -> Model:
     scale tau follows the number of tokens, and the function does not stay. Wang et al. 2024, TokenFormer.
     Errors: InputError where there is no such map or it is weighed by softmax, which new tokens would disturb.
     """
+    check_type("grow", model, Model)
+    if type(factor) is not int or factor < 1:
+        raise InputError(f"grow: factor is a whole number from 1 on, got {factor!r}")
     found = [m for m in model.modules() if isinstance(m, ParameterAttention)]
     if not found or any(m.weigh == "softmax" for m in found):
         raise InputError("grow: needs linears of parameter_attention that are weighed by gelu")

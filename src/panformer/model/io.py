@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as pack_tensors
 from torch import Tensor, nn
 
-from ..core.errors import InputError, writing
+from ..core.errors import InputError, check_type, writing
 from ..core.spec import read, resolve
 from .build import build
 from .manifest import FORMAT, CheckpointError, read_json, verify
@@ -42,6 +42,12 @@ Content = bytes | Callable[[], bytes]
 
 def save(model: Model, folder: str | Path, extra: Mapping[str, bytes | str] | None = None, shard: int = SHARD) -> Path:
     """Write a model folder. What travels with the model goes along; `extra` files (card, preparation) replace it."""
+    check_type("save", model, Model)
+    check_type("save: the folder", folder, str, Path)
+    for name, content in (extra or {}).items():
+        if Path(name).name != name:
+            raise InputError(f"save: {name!r} is no plain file name")
+        check_type(f"save: {name}", content, bytes, str)
     config = {"format": FORMAT, "architectures": ["PanformerModel"], "model_type": "panformer"}
     files: dict[str, Content] = {"config.json": _json({**config, "spec": model.spec.dump()})}
     files.update(_weights(tensors(model), shard))
@@ -57,6 +63,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu", names: Sequence
 
     `names` is what `verify` has answered, where that has been done.
     """
+    check_type("load: the folder", folder, str, Path)
     folder = Path(folder)
     names = verify(folder) if names is None else names
     tree = read_json(folder / "config.json")

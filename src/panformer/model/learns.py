@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from ..core.errors import InputError
+from ..core.errors import InputError, check_type
 
 
 def learn_only(model: nn.Module, *names: str) -> int:
@@ -17,6 +17,9 @@ def learn_only(model: nn.Module, *names: str) -> int:
     takes no gradient, no state of the optimiser and no time in the backward pass beyond what lies before it.
     Errors: InputError where a pattern fits no weight.
     """
+    check_type("learn_only", model, nn.Module)
+    for pattern in names:
+        check_type("learn_only: a pattern", pattern, str)
     weights = dict(model.named_parameters())
     for pattern in names:
         if not any(fnmatchcase(name, pattern) for name in weights):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import InputError
+from ..core.errors import InputError, check_type
 from ..core.families import Embed, Head
 from ..core.layout import Batch, Layout, exporting
 from ..core.pair import facing
@@ -118,6 +118,8 @@ class Model(nn.Module):
         source_lengths: Sequence[int] | Tensor | None = None,
     ) -> tuple[Stream, Shared]:
         """(empty stream, side channel) for `batch` rows; both go into every `chunk`."""
+        if not hasattr(batch, "__index__") or (not exporting() and batch < 0):
+            raise InputError(f"start: batch is a whole number from 0 on, got {batch!r}")
         like = next(self.parameters())
         stream = Stream(self.trunk.start(batch, like), torch.zeros(batch, dtype=torch.int64, device=like.device))
         return stream, self._shared(source, source_lengths, batch)
@@ -213,6 +215,12 @@ class Model(nn.Module):
         if (reads == "tokens") == x.is_floating_point():
             raise InputError(f"this model reads {SHAPES[reads]}, got dtype {x.dtype}")
         self._fits(x)
+        if at is not None:
+            check_type("the layout of a batch", at, Layout)
+            if reads != "image" and not exporting() and (at.batch, at.length) != x.shape[:2]:
+                raise InputError(
+                    f"a layout of {at.batch} x {at.length} tokens does not fit x of shape {tuple(x.shape)}"
+                )
         if lengths is None:
             return Batch(x, at)
         if at is not None:

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.errors import InputError
+from ..core.errors import InputError, check_type
 from ..core.memory import installed
 from ..measure.cost import Cost, of_model
 from ..model.model import Model
 
 PROBES = (0.25, 0.5)  # of the length: where the speed is measured
+MOST = 10**12  # tokens of a call that no machine would hold
 SHORT = 16  # tokens below which nothing is extrapolated
 ROUNDS = 3
 
@@ -46,8 +47,13 @@ def estimate(model: Model, length: int, batch: int = 1, train: bool = False) -> 
 
     Nothing of the full length is run. Errors: InputError for a length or batch below 1.
     """
+    check_type("estimate", model, Model)
+    check_type("estimate: length", length, int)
+    check_type("estimate: batch", batch, int)
     if length < 1 or batch < 1:
         raise InputError(f"estimate: length and batch must be at least 1, got {length} and {batch}")
+    if length * batch > MOST:
+        raise InputError(f"estimate: {length} x {batch} tokens are more than {MOST:.0e}")
     cost = of_model(model, length, batch)
     lengths = [max(SHORT, round(p * length)) for p in PROBES]
     if lengths[0] == lengths[-1] or lengths[-1] >= length:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import InputError
+from ..core.errors import InputError, check_type
 from ..core.layout import Batch, Layout
 from ..core.maps import is_plain
 from ..core.part import Config, config
@@ -80,6 +80,7 @@ def optimize(
     and left on `device`, by default where the model is. The measured times, the bytes saved and the error are in the
     ledger.
     """
+    check_type("optimize", model, Model)
     if for_ not in get_args(Goal):
         raise InputError(f"optimize: for_ must be one of {', '.join(get_args(Goal))}, got {for_!r}")
     if not 0 <= tolerance < 1:
