@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from panformer.core import product as module
 from panformer.core.maps import Plain, is_plain, linear
@@ -124,6 +125,17 @@ def test_who_wants_fewer_digits_keeps_that(setting):
     with on_onednn():
         assert setting() == "tf32"
     assert setting() == "tf32"
+
+
+@batched
+def test_what_is_tried_first_is_tried_in_no_context_of_the_caller(setting):
+    module._keeps_digits.cache_clear()
+    with torch.device("meta"), torch.autocast("cpu", torch.bfloat16), on_onednn():
+        assert setting() == "bf16"
+    module._keeps_digits.cache_clear()
+    with FlopCounterMode(display=False) as counted, on_onednn():
+        pass
+    assert counted.get_total_flops() == 0
 
 
 @batched

@@ -109,7 +109,8 @@ def on_onednn() -> Iterator[None]:
     On others it keeps fp32, which is tried once. The setting is the process's, so products of other threads may run there
     too. Whoever has set it to fewer digits keeps that.
     """
-    if torch.compiler.is_compiling() or not _gains() or not _keeps_digits():
+    watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()  # what is tried would be seen
+    if watched or not _gains() or not _keeps_digits():
         yield
         return
     with _Asked.lock:
@@ -133,7 +134,7 @@ def _keeps_digits() -> bool:
     if not hasattr(torch._C, "_set_fp32_precision_setter") or torch.cpu._is_amx_tile_supported():
         return False  # before torch 2.9, or with units that take bf16
     with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-        x = 1 + torch.linspace(0, 1, 2 * 64 * 576, dtype=torch.float64).view(2, 64, 576)
+        x = 1 + torch.linspace(0, 1, 2 * 64 * 576, dtype=torch.float64, device="cpu").view(2, 64, 576)
         y = x.float()
         before = _setting()
         _set("bf16")

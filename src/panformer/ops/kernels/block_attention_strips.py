@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...core.product import on_onednn
 from ..backend import Kernel
 from ..online_softmax import OnlineSoftmax, finite
 
@@ -52,6 +53,7 @@ class _Strips(torch.autograd.Function):
     """q, k (R, S, E), v (R, S, V), pairs i, j (P,), hidden keys (R, S), no pair (P,) -> softmax (R, S, V), log sum exp."""
 
     @staticmethod
+    @on_onednn()
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, i: Tensor, j: Tensor, hidden: Tensor, none: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -76,6 +78,7 @@ class _Strips(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @on_onednn()
     def backward(ctx: Any, g: Tensor, g_norm: Tensor) -> Any:
         q, k, v, i, j, hidden, none, out, norm = ctx.saved_tensors
         kind, wide = q.dtype, norm.dtype
