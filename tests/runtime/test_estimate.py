@@ -55,7 +55,9 @@ def test_the_commands():
 
 
 def test_the_doctor_names_every_extra():
-    assert {"[choose]", "[hf]", "[export]", "[serve]", "[gpu]", "[fast]", "C++ compiler"} <= {f.name for f in findings()}
+    assert {"[choose]", "[hf]", "[export]", "[serve]", "[gpu]", "[fast]", "C++ compiler"} <= {
+        f.name for f in findings()
+    }
 
 
 def test_the_doctor_tries_every_kernel(monkeypatch):
