@@ -47,7 +47,7 @@ def run(q: Tensor, k: Tensor, v: Tensor, group: Tensor, window: int, causal: boo
         found = [o.attend(q, k, v, [p for p in orders if p is not o], scale) for o in orders]
         out = found[0][0]
         if len(found) > 1:
-            norms = torch.stack([norm for _, norm in found], 2)
+            norms = torch.stack([norm for _, norm in found if norm is not None], 2)
             norms = norms.masked_fill(none, torch.finfo(norms.dtype).min)  # under that of who is alone
             shares = norms.softmax(2).to(kind).unbind(2)
             out = torch.stack([s[..., None] * y for s, (y, _) in zip(shares, found, strict=True)]).sum(0)
