@@ -64,7 +64,7 @@ class Part(nn.Module):
         return cls.__module__.rpartition(".")[2]
 
     @classmethod
-    def check(cls, c: Config) -> None:
+    def check(cls, c: Any) -> None:
         """Refuses other parts among the options that this one has no use for, which would silently do nothing."""
 
     def after_step(self) -> None:
