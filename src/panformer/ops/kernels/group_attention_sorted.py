@@ -35,8 +35,14 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, group: Tensor, window: int, causal:
     return f"length {length} is under {LEAST} windows of {window}" if length < LEAST * window else None
 
 
-@torch.compiler.disable
 def run(q: Tensor, k: Tensor, v: Tensor, group: Tensor, window: int, causal: bool, scale: float) -> Tensor:
+    if torch.compiler.is_compiling():  # strips follow the input: compiled code would be another for every batch
+        apart: Tensor = torch.compiler.disable(_run)(q, k, v, group, window, causal, scale)
+        return apart
+    return _run(q, k, v, group, window, causal, scale)
+
+
+def _run(q: Tensor, k: Tensor, v: Tensor, group: Tensor, window: int, causal: bool, scale: float) -> Tensor:
     length, many, kind = k.shape[2], q.shape[2], v.dtype
     if not v.numel():
         return v.new_zeros(*q.shape[:3], v.shape[3])
