@@ -60,7 +60,7 @@ CALLS = {
     "no layout": (lambda lm: lm(Batch(TOKENS, "x")), "the layout of a batch: expected a Layout, got a str"),
     "start -1": (lambda lm: lm.start(batch=-1), "start: batch is a whole number from 0 on, got -1"),
     "start of text": (lambda lm: lm.start(batch="a"), "got 'a'"),
-    "rows of a stream": (lambda lm: lm.chunk(TOKENS.T, lm.start(batch=1)), "of 1 rows, the next tokens are of 2"),
+    "rows of a stream": (lambda lm: lm.chunk(TOKENS.T, lm.start(batch=1)), "the stream has 1 rows, the input 2"),
 }
 
 

@@ -161,7 +161,7 @@ def test_no_command_shows_the_help_and_no_error(run):
 
 def test_a_place_that_cannot_be_written_is_named(run):
     done = run("parts", "attention", "--matrix", "/proc/a.png")
-    assert done.returncode == 1 and done.stderr == "error: /proc/a.png: No such file or directory\n", done.stderr
+    assert done.returncode == 2 and done.stderr == "error: /proc/a.png: No such file or directory\n", done.stderr
 
 
 def test_the_folder_of_a_run_names_its_model(run, tmp_path):

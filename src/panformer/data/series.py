@@ -74,7 +74,7 @@ def forecasting(
     }
     facts["series"] = len(series)
     facts["naive_mae"] = _naive(name, scaled, season)
-    rule = "in windows, 70/15/15 by time within each series: what is predicted in test comes after valid, and that after train"
+    rule = "70/15/15 by time within each series, in windows: what is predicted in test comes after valid, and that after train"
     facts["split"] = {"rule": rule, "seed": opt.seed, **{n: len(e) for n, e in zip(NAMES, examples, strict=True)}}
     facts["why"], facts["warnings"] = notes.why, notes.warnings
     task = Task(
