@@ -56,5 +56,5 @@ def test_far_positions_are_exact_in_float32():
 
 
 def test_refuses_a_second_decay():
-    with pytest.raises(InputError, match="decay of its own"):
+    with pytest.raises(InputError, match=r"cannot use position 'alibi'.*kinds it takes: rotate"):
         _mixer(position="alibi")

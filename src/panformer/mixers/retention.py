@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.errors import InputError
 from ..core.families import Mixer, head_width, linear
 from ..core.layout import Layout
 from ..core.part import Config as Base
@@ -46,9 +45,6 @@ class Retention(Mixer):
         self.v, self.g = linear(width, c.expand * width, False), linear(width, c.expand * width, False)
         self.o = linear(c.expand * width, width, False)
         self.position = c.position.build(c.heads, self.size) if c.position else None
-        if self.position is not None and self.position.kind not in ("rotate", "none"):
-            name = self.position.use()
-            raise InputError(f"retention: has a decay of its own; a position must rotate, and {name!r} does not")
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         x = at.clean(x)
