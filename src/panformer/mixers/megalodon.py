@@ -72,8 +72,6 @@ class Megalodon(Mixer):
         self.v, self.o = linear(width, values), linear(values, width, False)
         self.gain, self.shift = nn.Parameter(torch.ones(2, keys)), nn.Parameter(torch.zeros(2, keys))
         self.position = c.position.build(c.heads, self.size) if c.position else None
-        if self.position is not None and self.position.kind not in ("rotate", "none"):
-            raise InputError(f"megalodon: a position must rotate, and {self.position.use()!r} does not")
 
     def forward(self, x: Tensor, at: Layout, shared: Shared | None = None) -> Tensor:
         along(at)
