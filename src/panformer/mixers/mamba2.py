@@ -13,7 +13,8 @@ from ..core.layout import Layout
 from ..core.shared import Shared
 from ..ops.attend import merge_heads, split_heads
 from ..ops.conv import depthwise, depthwise_chunk
-from ..ops.linear_attention import LOST, linear_attention, linear_attention_chunk, sums
+from ..ops.falls import fallen
+from ..ops.linear_attention import linear_attention, linear_attention_chunk, sums
 from ._gated_ssm import GatedSSM, delta_bias
 
 
@@ -59,7 +60,7 @@ class Mamba2(Mixer):
         z, u, delta = self.input(at.clean(x)).split(self.sizes, -1)
         u = depthwise(u, self.filter, self.offset, at, self.filter.shape[1] - 1)
         q, k, v, x, fall = self._scores(u, delta, at)
-        fall = at.from_rows(at.to_rows(fall).cumsum(1)).mT  # from the start of each sequence
+        fall = fallen(fall, at, False)
         return self._read(linear_attention(q, k, v, at, True, (fall, fall)), x, z)
 
     def start(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,20 +73,20 @@ class Mamba2(Mixer):
         z, u, delta = self.input(at.clean(x)).split(self.sizes, -1)
         u, now = depthwise_chunk(u, self.filter, self.offset, at, past)
         q, k, v, x, fall = self._scores(u, delta, at)
-        fall = fall.cumsum(1).mT  # from the last token before, as of which the state stands
+        fall = fallen(fall, at, True)  # from the last token before, as of which the state stands
         before = fall.new_zeros(fall.shape[:2])
         y, (last, _) = linear_attention_chunk(q, k, v, at, (fall, fall), (h, before))
         return self._read(y, x, z), (now.to(past.dtype), last.to(h.dtype))
 
     def _scores(self, u: Tensor, delta: Tensor, at: Layout) -> tuple[Tensor, ...]:
-        """(c, b, delta x, x) heads first, in float32 or wider, and the log-decay of each token (B, T, H)."""
+        """(c, b, delta x, x) heads first, in float32 or wider, and the log-decay of each token (B, H, T)."""
         wide = torch.promote_types(u.dtype, torch.float32)
         x, b, c = (at.clean(F.silu(u)).to(wide)).split(self.parts, -1)
         q, k = (split_heads(w, self.groups) for w in (c, b))
         if self.groups > 1:
             q, k = (w.repeat_interleave(self.heads // self.groups, 1) for w in (q, k))
         delta = at.clean(F.softplus(delta.to(wide) + self.delta.to(wide)))
-        fall = (delta * -torch.exp(self.a_log.to(wide))).double().clamp_min(LOST)
+        fall = (delta * -torch.exp(self.a_log.to(wide))).mT
         x = split_heads(x, self.heads)
         return q, k, delta.mT[..., None] * x, x, fall
 

@@ -16,9 +16,8 @@ from torch import Tensor
 from ..core.layout import Layout
 from .backend import Operator
 from .check import Draw, mixed
-from .kernels.linear_attention_blocks import BLOCKS, BLOCKS_CHUNK, LOST
+from .kernels.linear_attention_blocks import BLOCKS, BLOCKS_CHUNK
 
-__all__ = ["LOST", "Decay", "linear_attention", "linear_attention_chunk", "reference", "reference_chunk", "sums"]
 Decay = tuple[Tensor, Tensor]
 
 

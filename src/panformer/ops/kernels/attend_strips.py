@@ -108,8 +108,8 @@ class _Strips(torch.autograd.Function):
             weight = cut.weights(a, b, s)
             cut.add(dv, s, torch.bmm(weight.mT, g))
             ds = torch._softmax_backward_data(torch.bmm(g, c.mT), weight, -1, q.dtype)
-            cut.put(dq, s, _scaled(ds, b, scale))
-            cut.add(dk, s, _scaled(ds.mT, a, scale))
+            cut.put(dq, s, scaled(ds, b, scale))
+            cut.add(dk, s, scaled(ds.mT, a, scale))
         return dq, dk.to(k.dtype), dv.to(v.dtype), None, None, None
 
 
@@ -166,7 +166,7 @@ class _Cut:
         here.add_(x.view(here.shape[0], here.shape[2], here.shape[1], -1).transpose(1, 2))
 
     def weights(self, q: Tensor, k: Tensor, s: Strip) -> Tensor:
-        score = _scaled(q, k.mT, self.scale)
+        score = scaled(q, k.mT, self.scale)
         each = score.view(len(q), self.times, -1, score.shape[-1])
         for where, hidden in self.hidden(s.lead, *each.shape[2:]):
             each[..., where] += hidden
@@ -193,7 +193,8 @@ def _even(count: int, most: int) -> list[slice]:
     return [slice(i * count // pieces, (i + 1) * count // pieces) for i in range(pieces)]
 
 
-def _scaled(x: Tensor, y: Tensor, scale: float) -> Tensor:
+def scaled(x: Tensor, y: Tensor, scale: float) -> Tensor:
+    """scale x y of batches of matrices."""
     return torch.baddbmm(x.new_zeros(1, 1, 1), x, y, beta=0, alpha=scale)
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ...core.layout import Layout
 from ..backend import Kernel
-from .linear_attention_blocks import Factors, cut, factors, fallen, times
+from ..falls import fallen
+from .linear_attention_blocks import Factors, cut, factors, times
 
 SIZE = 32  # tokens per block on a CPU
 WIDER = 2  # as many times on other devices, where each of the steps from block to block costs launches

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ...core.layout import Layout
 from ..backend import Kernel
-from .linear_attention_blocks import LOST, carry, cut, factors, times
+from ..falls import LOST
+from .linear_attention_blocks import carry, cut, factors, times
 from .room import at_once
 
 Weigh = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..backend import Kernel
+from .attend_strips import scaled
 from .room import at_once
 
 LEAST = 4  # windows: a shorter sequence has few pairs more than its strips
@@ -175,8 +176,8 @@ class _Strips(torch.autograd.Function):
             slope = torch._softmax_backward_data(torch.bmm(g, c.mT), weight, -1, q.dtype)
             if of_norm is not None:
                 slope += weight * cut.queries(of_norm, s).to(q.dtype)
-            cut.put(dq, s, _scaled(slope, b, scale))
-            cut.add(dk, s, _scaled(slope.mT, a, scale))
+            cut.put(dq, s, scaled(slope, b, scale))
+            cut.add(dk, s, scaled(slope.mT, a, scale))
         return dq, dk.to(k.dtype), dv.to(v.dtype), None, None, None
 
 
@@ -255,10 +256,6 @@ class _Moved(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         return grad.index_select(0, ctx.saved_tensors[0]), None, None
-
-
-def _scaled(x: Tensor, y: Tensor, scale: float) -> Tensor:
-    return torch.baddbmm(x.new_zeros(1, 1, 1), x, y, beta=0, alpha=scale)
 
 
 def _watched() -> bool:

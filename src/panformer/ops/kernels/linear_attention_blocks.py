@@ -16,7 +16,6 @@ from ...core.layout import Layout
 from ..backend import Kernel
 from ..scan import affine, scan
 
-LOST = -128.0  # a log-decay that leaves nothing in float32: lower ones would only cost sums of them their digits
 SIZE = 64  # tokens per block: a token costs SIZE (E + V) inside its block and E V through the sums
 
 Decay = tuple[Tensor, Tensor]
@@ -133,16 +132,6 @@ def factors(like: Tensor, at: Layout, decay: Decay | None, r: Tensor | None, one
         _fall(new - old, keep.through),
         new[..., -1],
     )
-
-
-def fallen(fall: Tensor, at: Layout, one: bool) -> Tensor:
-    """Log-decays of tokens (B, H, T), summed from the start of each sequence, or of each row with `one`; in float64.
-
-    Sums that ran on over all sequences of a row would give the next one a gradient of rounding errors. What is below
-    `LOST` counts as that.
-    """
-    fall = at.clean(fall.double().clamp_min(LOST).mT)
-    return (fall.cumsum(1) if one else at.from_rows(at.to_rows(fall).cumsum(1))).mT
 
 
 def _fall(apart: Tensor, keep: Tensor | None) -> Tensor:

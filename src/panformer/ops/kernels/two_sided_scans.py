@@ -7,6 +7,7 @@ from torch import Tensor
 from ...core.layout import Layout
 from ..attend import merge_heads, split_heads
 from ..backend import Kernel
+from ..falls import fallen
 from ..reverse import reverse
 from ..shift import shift
 from . import linear_attention_blocks as blocks
@@ -34,7 +35,7 @@ def run_quasiseparable(q: Pair, k: Pair, v: Pair, fall: Pair, at: Layout) -> Ten
 
 def _scan(at: Layout, q: Tensor, k: Tensor, v: Tensor, fall: Tensor) -> Tensor:
     """y_i = q_i S_i, S_i = e^(fall_i) S_{i-1} + k_i v_i'."""
-    down = blocks.fallen(fall, at, False)
+    down = fallen(fall, at, False)
     return blocks.run(q, k, v, at, True, (down, down))
 
 
